@@ -1,0 +1,1 @@
+"""The command line shows and wires; it decides nothing. One file holds one command."""

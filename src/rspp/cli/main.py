@@ -1,0 +1,97 @@
+"""`rspp` starts at once, whatever the commands behind it import: a command is loaded only when it is called.
+
+The table below is the whole list. A command lives in a file of its own and exports one click command named
+`command`; its line of help is kept here, so that `rspp --help` imports none of them.
+
+Exit status, for every command: 0 all is well, 1 a problem was found, 2 the command was used wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final, NamedTuple
+
+import click
+
+from rspp import __version__
+
+
+class Entry(NamedTuple):
+    """Where a command lives, as "module:attribute", and what it does in one line."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: Final[Mapping[str, Entry]] = {
+    "lint": Entry("rspp.cli.lint:command", "Check a pipeline spec; name file, line and field of each fault."),
+    "validate": Entry("rspp.cli.validate:command", "Check recorded events and plans against the contract."),
+    "graph": Entry("rspp.cli.graph:command", "Show what a spec compiles to."),
+    "docs": Entry("rspp.cli.docs:command", "Write the reference pages that are generated from code."),
+    "schema": Entry("rspp.cli.schema:command", "Export the contract's JSON Schemas; compare two versions."),
+    "kernel": Entry("rspp.cli.kernel:command", "Feed recorded inputs to a kernel; draw its state machines."),
+    "sim": Entry("rspp.cli.sim:command", "Run simulated calls in virtual time, with faults and mutants."),
+    "bench": Entry("rspp.cli.bench:command", "Measure the kernel on this machine."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported on first use, from a table of entries."""
+
+    def __init__(self, *args: object, entries: Mapping[str, Entry], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = self._entries.get(cmd_name)
+        return None if entry is None else load(cmd_name, entry)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list comes from the table: asking each command for its help would import them all."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in self._entries.items()])
+
+
+def load(name: str, entry: Entry) -> click.Command:
+    """The command behind an entry, or an error that says which file is missing."""
+    module_name, _, attribute = entry.target.partition(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name == module_name:
+            raise click.ClickException(
+                f"the command '{name}' is not in this version: there is no module {module_name}"
+            ) from error
+        raise click.ClickException(
+            f"the command '{name}' cannot start: {module_name} needs {error.name}, "
+            "which is not installed; run `make setup`"
+        ) from error
+    command = getattr(module, attribute, None)
+    if not isinstance(command, click.Command):
+        raise click.ClickException(
+            f"the command '{name}' cannot start: {entry.target} is not a click command"
+        )
+    return command
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 all is well, 1 a problem was found, 2 the command was used wrongly.",
+)
+@click.version_option(__version__, prog_name="rspp")
+def main() -> None:
+    """RSPP runs realtime speech pipelines.
+
+    Bring a pipeline spec: lint it, look at its graph, run it through a simulated call, replay the result.
+    Every command prints for people; most take --json for programs.
+    """
+
+
+if __name__ == "__main__":
+    main()
