@@ -137,7 +137,7 @@ class StreamingHandoff(_Frozen, frozen=True):
     llm_to_tts: HandoffEdge = HandoffEdge()
 
 
-class ResolvedTurnPlan(_Frozen, frozen=True):
+class ResolvedTurnPlan(_Frozen, frozen=True, tag="plan"):
     """What one turn runs under. It cannot change while the turn lives."""
 
     resolved_turn_plan_id: str

@@ -1,0 +1,31 @@
+"""Behaviour flags: a decision that changed keeps its old path for the recordings that were made under it.
+
+A new session runs with `CURRENT`; its flags are in its open request and so in its recording, and a replay runs with
+what it finds there. A number is never used again.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class Flag(IntEnum):
+    # Without it a final that comes after its turn has opened is only noted. With it, a turn that has not been
+    # heard yet is superseded and opened again with the amended words.
+    LATE_FINAL_REOPENS = 1
+    # Without it a caller who only coughs leaves the assistant paused until the decision's deadline. With it the
+    # reply resumes as soon as the shortest end-of-turn silence has passed without a word.
+    COUGH_RESUMES_EARLY = 2
+
+
+CURRENT: Final = tuple(sorted(int(flag) for flag in Flag))
+
+
+def resolve(recorded: tuple[int, ...] | None) -> frozenset[int]:
+    """The flags a session runs with: what its recording says, or today's."""
+    flags = CURRENT if recorded is None else recorded
+    unknown = [flag for flag in flags if flag not in CURRENT]
+    if unknown:
+        raise ValueError(f"behaviour flags {unknown} are unknown to this version, which has {list(CURRENT)}")
+    return frozenset(flags)

@@ -1,0 +1,205 @@
+"""What the listener decides, done: the moves of `turn_taking` become signals, pauses, interruptions and intents.
+
+It always runs, in every session, and opens no turn itself: it proposes. Knows no provider and no transport.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rspp.contract import emitters
+from rspp.contract.event import Text
+from rspp.contract.signals import SignalName
+from rspp.contract.words import CancelReason, CancelScope
+from rspp.kernel.desk import Desk
+from rspp.kernel.egress import Egress
+from rspp.kernel.flags import Flag
+from rspp.kernel.turn import Turn
+from rspp.kernel.turn_taking import Caller, Do, Move, TurnTaking
+from rspp.kernel.turns import Turns
+
+
+class Owner(Protocol):
+    """What this needs of the session."""
+
+    def finalise(self) -> None: ...
+    def amended(self, turn: Turn, text: str) -> None: ...
+    def truncated(self, turn: Turn) -> None: ...
+
+
+class Prelude:
+    """The session-scoped part that listens."""
+
+    def __init__(self, desk: Desk, turns: Turns, egress: Egress, owner: Owner) -> None:
+        self._desk = desk
+        self._turns = turns
+        self._egress = egress
+        self._owner = owner
+        self.listener = TurnTaking(desk.policies.turn_taking, desk.flags)
+        self.scores_lost = False
+        self.audio_ingress_at: int | None = None
+
+    # ---- inputs --------------------------------------------------------------------------------------------------
+
+    def scored(self, probability: float) -> None:
+        listener = self.listener
+        state = listener.caller
+        listener.scored(self._desk.now, probability)
+        if listener.moves or listener.caller is not state:
+            self.act()
+
+    def end_scored(self, probability: float) -> None:
+        self.listener.end_scored(self._desk.now, probability)
+        self.act()
+
+    def transcript(self, text: Text) -> None:
+        now = self._desk.now
+        if self.scores_lost and text.text.strip():
+            self.listener.voiced_by_text(now)
+        self.listener.heard(now, text)
+        self.act()
+
+    def talk(self, pressed: bool) -> None:
+        if pressed:
+            self.listener.pressed(self._desk.now)
+        else:
+            self.listener.released(self._desk.now)
+        self.act()
+
+    def ended(self) -> None:
+        self.listener.ended(self._desk.now)
+        self.act()
+
+    def keyed(self, digit: str) -> None:
+        self.listener.keyed(self._desk.now, digit)
+        self.act()
+
+    def wake(self) -> None:
+        self.listener.wake(self._desk.now)
+        self.act()
+
+    def audible_changed(self) -> None:
+        """Tell the listener whether there is anything to interrupt."""
+        playing = self._egress.playing
+        audible = playing is not None and playing.playout.audible(self._desk.now)
+        if audible != self.listener.assistant:
+            self.listener.assistant_changed(self._desk.now, audible)
+            self.act()
+
+    # ---- moves ---------------------------------------------------------------------------------------------------
+
+    def act(self) -> None:
+        """Do what the listener decided, then be woken when it next must decide."""
+        listener = self.listener
+        while listener.moves:
+            moves, listener.moves = listener.moves, []
+            for move in moves:
+                self._do(move)
+        at = listener.deadline()
+        if at is None:
+            self._desk.disarm("listen")
+        else:
+            self._desk.arm("listen", at)
+
+    def _do(self, move: Move) -> None:
+        desk = self._desk
+        by = emitters.PRELUDE
+        if move.do is Do.SPEECH_STARTED:
+            self.audio_ingress_at = desk.now
+            desk.announce(SignalName.SPEECH_STARTED, by, utterance=move.utterance)
+        elif move.do is Do.SPEECH_STOPPED:
+            desk.announce(SignalName.SPEECH_STOPPED, by, reason=move.reason or None, utterance=move.utterance)
+        elif move.do is Do.FINALISE:
+            self._owner.finalise()
+        elif move.do is Do.HOLD:
+            desk.announce(SignalName.INTERRUPTION_PENDING, by, reason=move.reason)
+            self._egress.hold(move.reason)
+        elif move.do is Do.RESUME:
+            desk.announce(SignalName.INTERRUPTION_RESOLVED, by, reason=move.reason, interrupted=False)
+            self._egress.resume(move.reason)
+        elif move.do is Do.INTERRUPT:
+            self.interrupt(move.reason)
+        elif move.do is Do.BACKCHANNEL:
+            desk.announce(SignalName.BACKCHANNEL, by, utterance=move.utterance)
+        elif move.do is Do.IGNORED:
+            desk.announce(SignalName.END_OF_UTTERANCE, by, reason=f"ignored_{move.reason}")
+        elif move.do is Do.IDLE:
+            desk.announce(SignalName.CALLER_IDLE, by)
+        elif move.do is Do.NOTHING:
+            desk.announce(SignalName.END_OF_UTTERANCE, by, reason="no_words", utterance=move.utterance)
+        else:
+            self._turn(move)
+
+    def _turn(self, move: Move) -> None:
+        """The moves that concern a turn."""
+        turn = self._turns.current
+        if move.do is Do.SPECULATE:
+            if turn is None and not self._turns.waiting and self._turns.deferred is None:
+                self._intend(move, speculative=True)
+        elif move.do is Do.SUPERSEDE:
+            self._supersede(turn, move)
+        elif move.do is Do.CONFIRM:
+            mine = turn is not None and turn.speculative and turn.intent.utterance == move.utterance
+            if mine and turn is not None and not turn.conditions:
+                self._turns.confirm()
+                self._egress.pump()
+            else:
+                self._intend(move)
+        elif move.do is Do.PROPOSE:
+            self._desk.announce(
+                SignalName.END_OF_UTTERANCE, emitters.PRELUDE, reason=move.reason, utterance=move.utterance
+            )
+            self._intend(move)
+        elif move.do is Do.AMEND:
+            self._amend(turn, move)
+
+    def _intend(self, move: Move, *, speculative: bool = False) -> None:
+        self._turns.intend(
+            move.text,
+            utterance=move.utterance,
+            speculative=speculative,
+            audio_ingress_at=self.audio_ingress_at,
+        )
+
+    def _supersede(self, turn: Turn | None, move: Move) -> None:
+        if turn is not None and turn.speculative and turn.intent.utterance == move.utterance:
+            self._desk.announce(SignalName.TURN_SUPERSEDED, emitters.PRELUDE, turn.scope, reason=move.reason)
+            self._turns.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
+
+    def _amend(self, turn: Turn | None, move: Move) -> None:
+        """A late final knows better: if nothing was heard yet the turn starts over with it, else memory is mended."""
+        desk = self._desk
+        owner = turn if turn is not None and turn.intent.utterance == move.utterance else None
+        desk.announce(
+            SignalName.TRANSCRIPT_AMENDED,
+            emitters.PRELUDE,
+            owner.scope if owner else None,
+            reason=move.reason,
+        )
+        reopen = Flag.LATE_FINAL_REOPENS in desk.flags and owner is not None and owner.first_output_at is None
+        if owner is not None and reopen and owner.terminal is None and not owner.conditions:
+            desk.announce(SignalName.TURN_SUPERSEDED, emitters.PRELUDE, owner.scope, reason=move.reason)
+            self._turns.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
+            self._intend(move)
+            return
+        found = owner or next(
+            (t for t in reversed(self._turns.closed) if t.intent.utterance == move.utterance), None
+        )
+        if found is not None:
+            self._owner.amended(found, move.text)
+
+    def interrupt(self, reason: str) -> None:
+        """The caller takes the floor: the open turn is cancelled; of one that is committed, only the sound stops."""
+        desk = self._desk
+        turn, playing = self._turns.current, self._egress.playing
+        desk.announce(SignalName.BARGE_IN, emitters.FENCES, turn.scope if turn else None, reason=reason)
+        if self.listener.overlap.value != "clear" or playing is not None:
+            desk.announce(SignalName.INTERRUPTION_RESOLVED, emitters.PRELUDE, reason=reason, interrupted=True)
+        if turn is not None and turn.terminal is None:
+            self._turns.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
+        if playing is not None and playing.terminal is not None:
+            self._egress.stop(playing, "barge_in")
+            self._owner.truncated(playing)
+
+    def speaking(self) -> bool:
+        return self.listener.caller in (Caller.SPEAKING, Caller.TALKING)

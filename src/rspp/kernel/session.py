@@ -1,0 +1,498 @@
+"""A session's kernel: hand it inputs stamped with a time, take its effects, wake it when it asks. It never waits.
+
+    kernel = SessionKernel(request, graph, factories)
+    kernel.receive(now, an_input)
+    for effect in kernel.drain(): ...
+    kernel.deadline()         # when it next wants to be woken, or None
+    kernel.wake(now)
+
+Drain after each input: how much still waits to leave is part of what decides, so a recording replays exactly only if
+it is drained as it was. Time does not go backwards: an earlier `now` is taken as the latest one seen, and that is said once a session. An
+invariant of ours that breaks ends this session, and only this one, with its cause; nothing is swallowed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from rspp.contract import emitters
+from rspp.contract.errors import InvariantBreach
+from rspp.contract.event import Event, Text
+from rspp.contract.signals import SignalName
+from rspp.contract.words import AbortReason, CancelReason, CancelScope, EventKind, PayloadClass, SessionState
+from rspp.kernel import inputs as i
+from rspp.kernel.admission import Admission
+from rspp.kernel.authority import Authority
+from rspp.kernel.calls import Failure
+from rspp.kernel.commands import Commands
+from rspp.kernel.connection import Connection
+from rspp.kernel.desk import Desk
+from rspp.kernel.effects import Effect, EndSession, Message, SaveState
+from rspp.kernel.egress import Egress
+from rspp.kernel.gateway import Gateway
+from rspp.kernel.graph import Graph, Joiner, Taker
+from rspp.kernel.hosting import NodeFactory
+from rspp.kernel.levels import Change, RecordingLevels
+from rspp.kernel.lifecycle import SessionTrigger
+from rspp.kernel.memory import Memory, sent_text
+from rspp.kernel.placement import Placement
+from rspp.kernel.prelude import Prelude
+from rspp.kernel.snapshot import OpenRequest
+from rspp.kernel.state import State
+from rspp.kernel.steps import Steps
+from rspp.kernel.turn import Turn
+from rspp.kernel.turns import Turns
+from rspp.kernel.work import Work
+from rspp.spec.graph import GraphDefinition, Role
+
+# Far more than a session has parts that can be due at one instant.
+TIMERS_AT_ONCE_MAX: Final = 4096
+# Endings after which the caller is owed a word.
+APOLOGISE: Final = frozenset(
+    {
+        AbortReason.PROVIDER_FAILURE,
+        AbortReason.NODE_TIMEOUT_OR_FAILURE,
+        AbortReason.BUDGET_EXHAUSTED,
+        AbortReason.RUNTIME_INTERNAL_ERROR,
+        AbortReason.EXECUTION_POOL_SATURATED,
+        AbortReason.EXECUTION_POOL_CLOSED,
+        AbortReason.NODE_CONCURRENCY_LIMITED,
+    }
+)
+
+
+class SessionKernel:
+    """Everything that decides in one session."""
+
+    def __init__(
+        self, request: OpenRequest, graph: GraphDefinition, factories: Mapping[str, NodeFactory] | None = None
+    ) -> None:
+        self.desk = desk = Desk(request, graph)
+        self.authority = Authority(request.epoch, request.lease_token, request.lease_expires_at)
+        self.admission = Admission()
+        self.state = State(request.epoch)
+        self.memory = Memory(graph.policies.limits.history_messages_max)
+        self.levels = RecordingLevels(graph.recording_policy.level, graph.policies.recording)
+        self.gateway = Gateway(desk, self.authority)
+        self.work = Work(desk, self.admission, self)
+        self.steps = Steps(desk, self.state, factories or {}, self)
+        self.turns = Turns(desk, self.authority, self.admission, self)
+        self.egress = Egress(desk, self.authority, self)
+        self.prelude = Prelude(desk, self.turns, self.egress, self)
+        self.connection = Connection(desk, self)
+        self.placement = Placement(desk, self.authority, self.state, self)
+        self.commands = Commands(desk, self)
+        self.graph = Graph(desk, self.work.throttle, self.egress.arrived)
+        self._wire()
+        self._degraded: dict[str, str] = {}
+        self._progressed = False
+        self.error: InvariantBreach | None = None
+        self._handlers = _handlers(self)
+        self._timers = _timers(self)
+        desk.facts.update(request.snapshot.facts if request.snapshot else {})
+        self.graph.facts_changed()
+        if request.resume is not None:
+            self.placement.attach(request.resume)
+        desk.arm("connect", desk.now + graph.policies.limits.connect_ms_max * 1_000_000)
+        desk.arm("lease", request.lease_expires_at)
+
+    def _wire(self) -> None:
+        graph = self.graph
+        self.work.graph = self.steps.graph = graph
+        self.egress.attach(graph)
+        joiner = Joiner(self.desk, graph)
+        takers: dict[Role, Taker] = {Role.CALL: self.work, Role.SYNC: self.steps}
+        for node in graph.nodes.values():
+            if node.role not in (Role.SOURCE, Role.SINK):
+                node.taker = takers.get(node.role, joiner)
+        self._sources = tuple(node for node in graph.nodes.values() if node.role is Role.SOURCE)
+
+    # ---- the surface ---------------------------------------------------------------------------------------------
+
+    def receive(self, now: int, received: i.Input) -> None:
+        """Take one input and carry it through to its end."""
+        desk = self.desk
+        if now > desk.now:
+            desk.now = now
+        if self.connection.state is SessionState.ENDED:
+            return
+        try:
+            self._handlers[type(received)](received)
+            self._finish()
+        except InvariantBreach as breach:
+            self._breach(breach)
+
+    def wake(self, now: int) -> None:
+        """The deadline has come: everything that is due happens, in order of time and name."""
+        desk = self.desk
+        if now > desk.now:
+            desk.now = now
+        if self.connection.state is SessionState.ENDED:
+            return
+        try:
+            for _ in range(TIMERS_AT_ONCE_MAX):
+                key = desk.due()
+                if key is None:
+                    return
+                self._timers[key[0]](key[1])
+                self._finish()
+            raise InvariantBreach(
+                "timer_storm", "deadlines are set that are past already; a part of ours does not wait"
+            )
+        except InvariantBreach as breach:
+            self._breach(breach)
+
+    def drain(self) -> list[Effect]:
+        """The effects since the last time: control, then data, then telemetry."""
+        return self.desk.outbox.drain()
+
+    def deadline(self) -> int | None:
+        return self.desk.deadline()
+
+    @property
+    def ended(self) -> bool:
+        return self.connection.state is SessionState.ENDED
+
+    def _finish(self) -> None:
+        """After each input: settle the turn if something can have ended it, or go on to the next."""
+        turn = self.turns.current
+        if turn is not None:
+            if turn.conditions or self._progressed:
+                self._progressed = False
+                self.turns.settle()
+        elif self._progressed:
+            self._progressed = False
+            if self.connection.state is SessionState.ACTIVE:
+                self.turns.next_waiting()
+            self.connection.drained_if_idle()
+
+    def _breach(self, breach: InvariantBreach) -> None:
+        """Our bug: this session stops here, and says why."""
+        desk = self.desk
+        self.error = breach
+        desk.outbox.drain()
+        desk.rest()
+        desk.announce(
+            SignalName.ERROR_RAISED,
+            emitters.LIFECYCLE,
+            reason="runtime_internal_error",
+            code=breach.code,
+            retryable=False,
+        )
+        self.connection.move(SessionTrigger.BREACH)
+        desk.do(EndSession("runtime_internal_error"))
+
+    # ---- audio in, the hot path ----------------------------------------------------------------------------------
+
+    def _audio(self, received: i.AudioReceived) -> None:
+        if self.connection.state is not SessionState.ACTIVE and not self.listening():
+            return
+        event = self.gateway.audio(received)
+        while event is not None:
+            for node in self._sources:
+                self.graph.push(node, "audio", event)
+            event = self.gateway.next_held()
+
+    def _scored(self, received: i.SpeechScored) -> None:
+        self.prelude.scored(received.probability)
+
+    def ingest(self, port: str, event: Event) -> None:
+        """Let an event that is not audio enter the graph."""
+        for node in self._sources:
+            self.graph.push(node, port, event)
+
+    # ---- what the parts ask of the session -----------------------------------------------------------------------
+
+    def turn(self) -> Turn | None:
+        turn = self.turns.current
+        return turn if turn is not None and turn.terminal is None else None
+
+    def find_turn(self, turn_id: str) -> Turn | None:
+        return self.turns.find(turn_id)
+
+    def history(self) -> tuple[Message, ...]:
+        return self.memory.history()
+
+    def connected(self) -> bool:
+        return self.connection.sending
+
+    def accepting(self) -> bool:
+        return self.connection.state is SessionState.ACTIVE
+
+    def listening(self) -> bool:
+        """A draining session still hears its caller, who may interrupt what is left; without authority it does not."""
+        return self.connection.state in (SessionState.ACTIVE, SessionState.DRAINING) and self.authority.held
+
+    def capabilities(self) -> dict[str, tuple[str, ...]]:
+        return {"transport": self.connection.capabilities()}
+
+    def open_circuits(self) -> frozenset[str]:
+        return self.work.circuits.open_at(self.desk.now)
+
+    def degraded(self) -> tuple[str, ...]:
+        return tuple(self._degraded)
+
+    def transcript(self, text: Text) -> None:
+        self.prelude.transcript(text)
+
+    def finalise(self) -> None:
+        self.work.finalise()
+
+    def rescoped(self) -> None:
+        """A new epoch owns the session: its own calls go on under it."""
+        for call in self.work.calls.values():
+            if call.scope.turn_id is None:
+                call.scope = self.desk.scope
+
+    def turn_failed(self, reason: AbortReason, detail: str) -> None:
+        self.turns.condition(reason, detail)
+
+    def turn_progressed(self) -> None:
+        self._progressed = True
+
+    def audible_changed(self) -> None:
+        self._progressed = True
+        self.prelude.audible_changed()
+
+    def stale_egress(self, event: Event) -> None:
+        self.gateway.stale(event.scope.epoch, "egress", event.scope.turn_id)
+
+    def capability_lost(self, modality: str, reason: str) -> None:
+        """The session goes on without one of its capabilities, and says so."""
+        if modality in ("vad", "end_of_turn"):
+            self.prelude.scores_lost = self.prelude.scores_lost or modality == "vad"
+        if modality not in self._degraded:
+            self._degraded[modality] = reason
+            self.desk.announce(SignalName.DEGRADED, emitters.LIFECYCLE, reason=reason, capability=modality)
+        turn = self.turns.current
+        if turn is not None:
+            turn.degraded = True
+
+    def capability_back(self, modality: str) -> None:
+        if modality == "vad":
+            self.prelude.scores_lost = False
+        if self._degraded.pop(modality, None) is not None:
+            self.desk.announce(
+                SignalName.RECOVERED, emitters.LIFECYCLE, reason="provider_back", capability=modality
+            )
+
+    # ---- a turn's milestones -------------------------------------------------------------------------------------
+
+    def turn_opened(self, turn: Turn) -> None:
+        """Give the turn its words: its work begins."""
+        desk = self.desk
+        self.state.open_turn(turn.id)
+        self.graph.adopt(turn.plan)
+        self.steps.open_turn(turn)
+        playing = self.egress.playing
+        if playing is not None and playing is not turn:
+            self.egress.stop(playing, "next_turn")
+            self.truncated(playing)
+        self.work.open_turn()
+        turn.injected = True
+        self._progressed = True
+        if turn.intent.say:
+            self._say(turn)
+            return
+        words = Text(turn.intent.text, segment=turn.intent.utterance, final=True, role="user")
+        node_id, port = desk.graph.turn_input
+        event = desk.event(EventKind.TEXT, words, PayloadClass.TEXT_RAW, turn.scope, node_id)
+        self.graph.push(self.graph.nodes[node_id], port, event)
+
+    def _say(self, turn: Turn) -> None:
+        """Speak the intent's own words: into the synthesiser, or as text where there is none."""
+        desk = self.desk
+        words = Text(turn.intent.text, final=True, role="assistant")
+        event = desk.event(EventKind.TEXT, words, PayloadClass.TEXT_RAW, turn.scope)
+        for node in self.graph.nodes.values():
+            speaks = node.definition.modality == "tts" and "tts" not in self._degraded
+            if speaks and node.open and node.taker is not None and node.inbound:
+                node.taker.take(node, node.inbound[0], event)
+                return
+        for node in self.graph.nodes.values():
+            if node.role is Role.SINK:
+                for edge in node.inbound:
+                    # A session's edge into the sink (captions) has a cadence of its own.
+                    if edge.turn_scoped and EventKind.TEXT in edge.definition.kinds:
+                        edge.queue.offer(desk.now, event)
+                        self.egress.pump()
+                        return
+
+    def generated(self, turn: Turn) -> bool:
+        """Has the turn produced everything it will, and has all of it been sent?"""
+        return (
+            turn.injected
+            and not self.work.turn_busy(turn.id)
+            and self.graph.turn_idle()
+            and self.egress.drained()
+        )
+
+    def silence(self, turn: Turn, reason: CancelReason) -> None:
+        """The fence first, then everybody who is still working for the turn."""
+        self.egress.fence(turn, reason.value)
+        self.work.cancel_turn(turn.id, reason)
+        self.steps.cancel_turn(turn.scope, reason)
+
+    def turn_settling(self, turn: Turn) -> None:
+        if turn.settling == "commit":
+            self.egress.end_stream(turn)
+
+    def turn_closed(self, turn: Turn) -> None:
+        """Remember what was said and heard, and go on with what waits."""
+        desk = self.desk
+        self.state.close_turn(turn.id)
+        if self.memory.remember(turn, desk.now):
+            desk.announce(
+                SignalName.MEMORY_TRUNCATED, emitters.PLAYOUT, turn.scope, sent=len(sent_text(turn))
+            )
+        self.save("history", self.memory.export())
+        self.save("next_turn", self.turns.next_ordinal)
+        if turn.first_output_at is not None:
+            waited_ms = (turn.first_output_at - turn.opened_at) // 1_000_000
+            desk.observe("turn_first_output_ms", waited_ms, "ms", turn.scope)
+        change = self.levels.turn_boundary(desk.now)
+        if change is not None:
+            self.level_changed(change)
+        if turn.playout.first_sent_at is not None and self.egress.playing is turn:
+            desk.arm("egress.quiet", max(turn.playout.quiet_at(), desk.now + 1))
+        self._apologise(turn)
+        self._progressed = True
+
+    def _apologise(self, turn: Turn) -> None:
+        desk = self.desk
+        text = desk.policies.error_reply.text
+        reason = turn.terminal_reason
+        if turn.terminal == "commit" or not text or turn.intent.say or reason not in APOLOGISE:
+            return
+        if turn.speculative:
+            return  # the caller has not finished speaking, and knows of no turn
+        if self.turns.waiting or not self.accepting():
+            return
+        desk.announce(SignalName.ERROR_REPLY, emitters.ARBITER, reason=reason.value if reason else None)
+        self.turns.intend(text, say=True)
+
+    def amended(self, turn: Turn, text: str) -> None:
+        if self.memory.amend_user(turn.intent.text, text):
+            self.save("history", self.memory.export())
+
+    def truncated(self, turn: Turn) -> None:
+        """A committed turn's sound was cut: what is remembered of it is what was heard."""
+        if self.memory.truncate(turn, self.desk.now):
+            self.desk.announce(
+                SignalName.MEMORY_TRUNCATED, emitters.PLAYOUT, turn.scope, sent=len(sent_text(turn))
+            )
+            self.save("history", self.memory.export())
+
+    def save(self, key: str, value: object) -> None:
+        """Have durable state kept outside this process, under the epoch that owns it."""
+        self.state.revision += 1
+        self.desk.do(SaveState(key, value, self.state.revision, self.authority.epoch))
+
+    def level_changed(self, change: Change) -> None:
+        up = change.trigger == "recovered"
+        self.desk.announce(
+            SignalName.RECORDING_LEVEL_RESTORED if up else SignalName.RECORDING_LEVEL_DOWNGRADED,
+            emitters.EVIDENCE if up else emitters.RECORDER,
+            reason=change.trigger,
+            policy_id=self.desk.graph.profile,
+            old=change.old.value,
+            new=change.new.value,
+            trigger_class=change.trigger,
+        )
+
+    # ---- starting and stopping -----------------------------------------------------------------------------------
+
+    def started(self) -> None:
+        """The session is active: its own calls and nodes begin."""
+        self.desk.disarm("connect")
+        self.desk.announce(
+            SignalName.SESSION_STARTED,
+            emitters.LIFECYCLE,
+            state="RUNNING",
+            pipeline=self.desk.graph.ref,
+            fingerprint=self.desk.graph.fingerprint,
+            flags=",".join(str(flag) for flag in sorted(self.desk.flags)),
+        )
+        self.steps.start()
+        self.work.start_session_calls()
+
+    def stopping(self) -> None:
+        """The session has ended: nothing is left running."""
+        self.work.end_all(CancelReason.USER_CANCEL)
+        self.steps.stop()
+
+    def draining(self) -> None:
+        """No new turns; what waits is let go."""
+        self.turns.waiting.clear()
+        self.turns.deferred = None
+        self.desk.disarm("turn.defer")
+        self._progressed = True
+
+    def cancel(self, scope: CancelScope, reason: CancelReason) -> bool:
+        return self.turns.cancel(scope, reason)
+
+
+def _handlers(k: SessionKernel) -> Mapping[type, Callable[..., None]]:
+    """Who takes which input: one line each."""
+    return {
+        i.AudioReceived: k._audio,
+        i.SpeechScored: k._scored,
+        i.EndOfTurnScored: lambda r: k.prelude.end_scored(r.probability),
+        i.CallAccepted: lambda r: k.work.accepted(r.call_id, r.attempt),
+        i.CallProduced: k.commands.produced,
+        i.CallFinished: k.commands.finished,
+        i.CallFailed: lambda r: k.work.failed(
+            r.call_id, r.attempt, Failure(r.outcome, r.reason, r.retryable, r.circuit, r.retry_after_ms)
+        ),
+        i.CallCancelled: lambda r: k.work.cancelled(r.call_id, r.attempt),
+        i.TextReceived: k.commands.text,
+        i.ControlReceived: k.commands.control,
+        i.UnknownReceived: k.commands.unknown,
+        i.MalformedReceived: k.gateway.malformed,
+        i.ConnectionChanged: lambda r: k.connection.changed(r.state),
+        i.DeliveryReported: k.commands.delivery,
+        i.CreditGranted: k.commands.credit,
+        i.LeaseChanged: k.placement.lease,
+        i.MigrationChanged: k.placement.migration,
+        i.RoutingViewPublished: k.placement.routing,
+        i.DurableAttached: k.placement.attached,
+        i.SnapshotPublished: k.commands.snapshot,
+        i.SnapshotLost: k.commands.snapshot_lost,
+        i.CloseRequested: lambda r: k.connection.close(r.reason, r.drain),
+        i.EvidenceStored: lambda r: k.turns.evidence_stored(r.record_id, r.ok, r.reason),
+        i.RecorderPressed: k.commands.pressed,
+        i.NodeMeasured: lambda r: k.steps.measured(r.node_id, r.elapsed_ms, r.turn_ms),
+        i.NodeRaised: k.commands.node_raised,
+        i.PoolChanged: k.commands.pool,
+        i.ClockObserved: k.commands.clock,
+        i.FactChanged: k.commands.fact,
+        i.DebugSwitched: k.commands.debug,
+        i.Woken: lambda r: k.wake(k.desk.now),
+    }
+
+
+def _timers(k: SessionKernel) -> Mapping[str, Callable[[str], None]]:
+    """Who is woken for which timer."""
+    return {
+        "listen": lambda _: k.prelude.wake(),
+        "egress": lambda _: k.egress.pump(),
+        "egress.quiet": lambda _: k.egress.quiet_due(),
+        "egress.overdue": lambda _: k.egress.overdue(),
+        "edge": k.graph.edge_due,
+        "merge": k.graph.merge_due,
+        "call": k.work.call_due,
+        "call.budget": k.work.budget_due,
+        "call.restart": k.work.restart_due,
+        "retry": k.work.retry_due,
+        "grace": k.commands.grace_due,
+        "turn.budget": lambda _: k.commands.turn_budget_due(),
+        "turn.defer": lambda _: k.turns.retry_deferred(),
+        "turn.evidence": lambda _: k.turns.evidence_overdue(),
+        "turn.speculation": lambda _: k.commands.speculation_due(),
+        "connect": lambda _: k.connection.connect_due(),
+        "disconnect": lambda _: k.connection.disconnect_due(),
+        "drain": lambda _: k.connection.drain_due(),
+        "close": lambda _: k.connection.close_due(),
+        "lease": lambda _: k.placement.expire(),
+    }

@@ -1,0 +1,590 @@
+"""When the caller began, paused, ended, interrupted or only coughed: decided from recorded inputs, never stuck.
+
+Two machines run side by side, both tables below. `CALLER` follows the caller's voice to the end of an utterance;
+`OVERLAP` decides what a voice over the assistant's means. Every state but the two resting ones has a deadline, so
+whatever stops arriving (scores, transcripts, a release of the talk button), the turn goes on.
+
+        QUIET --sound--> ONSET --voice--> SPEAKING --hush--> PAUSING --end--> ENDING --final--> QUIET
+                           |                 ^------sound------'  ^---sound----'
+        QUIET --press--> TALKING --release--> ENDING
+
+        CLEAR --voice--> HELD or WATCHING --enough--> CLEAR (interrupt)
+                                          --ended --> CLEAR (resume)
+
+The moves it makes are read from `moves` by whoever owns the session; it knows nothing of turns, calls or sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from rspp.contract.event import NS_PER_MS, Text
+from rspp.contract.words import InterruptionMode
+from rspp.kernel.flags import Flag
+from rspp.spec.graph import TurnTaking as Settings
+
+
+class Caller(StrEnum):
+    QUIET = "quiet"
+    ONSET = "onset"
+    SPEAKING = "speaking"
+    PAUSING = "pausing"
+    ENDING = "ending"
+    TALKING = "talking"
+
+
+class Heard(StrEnum):
+    """What moves the caller's machine."""
+
+    SOUND = "sound"
+    VOICE = "voice"
+    HUSH = "hush"
+    END = "end"
+    FINAL = "final"
+    PRESS = "press"
+    RELEASE = "release"
+    DEADLINE = "deadline"
+
+
+class Overlap(StrEnum):
+    CLEAR = "clear"
+    WATCHING = "watching"
+    HELD = "held"
+
+
+class Over(StrEnum):
+    """What moves the overlap machine."""
+
+    VOICE_HOLD = "voice_hold"
+    VOICE_WATCH = "voice_watch"
+    ENOUGH = "enough"
+    ENDED = "ended"
+    GONE = "assistant_gone"
+    DEADLINE = "deadline"
+
+
+_C, _H = Caller, Heard
+CALLER: Final[Mapping[tuple[Caller, Heard], Caller]] = {
+    (_C.QUIET, _H.SOUND): _C.ONSET,
+    (_C.QUIET, _H.PRESS): _C.TALKING,
+    (_C.ONSET, _H.VOICE): _C.SPEAKING,
+    (_C.ONSET, _H.HUSH): _C.QUIET,
+    (_C.ONSET, _H.DEADLINE): _C.QUIET,
+    (_C.ONSET, _H.PRESS): _C.TALKING,
+    (_C.ONSET, _H.END): _C.ENDING,
+    (_C.SPEAKING, _H.HUSH): _C.PAUSING,
+    (_C.SPEAKING, _H.END): _C.ENDING,
+    (_C.SPEAKING, _H.PRESS): _C.TALKING,
+    (_C.SPEAKING, _H.DEADLINE): _C.ENDING,
+    (_C.PAUSING, _H.SOUND): _C.SPEAKING,
+    (_C.PAUSING, _H.END): _C.ENDING,
+    (_C.PAUSING, _H.PRESS): _C.TALKING,
+    (_C.PAUSING, _H.DEADLINE): _C.ENDING,
+    (_C.ENDING, _H.SOUND): _C.SPEAKING,
+    (_C.ENDING, _H.PRESS): _C.TALKING,
+    (_C.ENDING, _H.FINAL): _C.QUIET,
+    (_C.ENDING, _H.DEADLINE): _C.QUIET,
+    (_C.TALKING, _H.RELEASE): _C.ENDING,
+    (_C.TALKING, _H.END): _C.ENDING,
+    (_C.TALKING, _H.DEADLINE): _C.ENDING,
+}
+
+_O, _V = Overlap, Over
+OVERLAP: Final[Mapping[tuple[Overlap, Over], Overlap]] = {
+    (_O.CLEAR, _V.VOICE_HOLD): _O.HELD,
+    (_O.CLEAR, _V.VOICE_WATCH): _O.WATCHING,
+    (_O.WATCHING, _V.ENOUGH): _O.CLEAR,
+    (_O.WATCHING, _V.ENDED): _O.CLEAR,
+    (_O.WATCHING, _V.GONE): _O.CLEAR,
+    (_O.WATCHING, _V.DEADLINE): _O.CLEAR,
+    (_O.HELD, _V.ENOUGH): _O.CLEAR,
+    (_O.HELD, _V.ENDED): _O.CLEAR,
+    (_O.HELD, _V.GONE): _O.CLEAR,
+    (_O.HELD, _V.DEADLINE): _O.CLEAR,
+}
+
+
+class Do(StrEnum):
+    """A move: what the session should do now."""
+
+    SPEECH_STARTED = "speech_started"
+    SPEECH_STOPPED = "speech_stopped"
+    HOLD = "hold"  # pause the assistant's audio, at once
+    RESUME = "resume"
+    INTERRUPT = "interrupt"
+    BACKCHANNEL = "backchannel"
+    FINALISE = "finalise"  # ask the recogniser for its final
+    SPECULATE = "speculate"
+    SUPERSEDE = "supersede"  # the speculation was wrong
+    CONFIRM = "confirm"  # it was right
+    PROPOSE = "propose"
+    AMEND = "amend"
+    NOTHING = "nothing"  # an utterance without words
+    IGNORED = "ignored"  # an end of utterance with nothing to end
+    IDLE = "idle"
+
+
+class Move(msgspec.Struct, frozen=True, gc=False):
+    do: Do
+    reason: str = ""
+    text: str = ""
+    utterance: int = 0
+
+
+class Utterance(msgspec.Struct):
+    """What has been recognised of the one utterance in hand."""
+
+    number: int = 0
+    finals: tuple[str, ...] = ()
+    partial: str = ""
+    final_since_pause: bool = False
+    started_at: int = 0
+    speculated: str | None = None
+    speculations: int = 0
+    overlapped: bool = False
+    proposed_at: int | None = None
+    proposed_text: str = ""
+    by_digits: bool = False
+
+    @property
+    def text(self) -> str:
+        return " ".join(part for part in (*self.finals, self.partial) if part).strip()
+
+
+# Words beyond this many are not remembered for one utterance: far more than `utterance_ms_max` can hold.
+FINALS_MAX: Final = 512
+
+
+class TurnTaking:
+    """One session's listener."""
+
+    __slots__ = (
+        "assistant",
+        "caller",
+        "digits",
+        "end_probability",
+        "flags",
+        "moves",
+        "overlap",
+        "score",
+        "settings",
+        "since",
+        "timers",
+        "utterance",
+        "voiced_ns",
+    )
+
+    def __init__(self, settings: Settings, flags: frozenset[int]) -> None:
+        self.settings = settings
+        self.flags = flags
+        self.caller = Caller.QUIET
+        self.overlap = Overlap.CLEAR
+        self.utterance = Utterance()
+        self.moves: list[Move] = []
+        self.timers: dict[str, int] = {}
+        self.assistant = False  # is the assistant to be heard, or about to be?
+        self.score = 0.0
+        self.end_probability = 0.0
+        self.since = 0  # when the current caller state was entered
+        self.voiced_ns = 0  # speech over the assistant so far
+        self.digits = ""
+
+    # ---- what is heard -------------------------------------------------------------------------------------------
+
+    def scored(self, now: int, probability: float) -> None:
+        """The probability that the last stretch of audio was speech."""
+        state, settings = self.caller, self.settings
+        self.score = probability
+        if state is Caller.QUIET:
+            if probability >= settings.speech_threshold:
+                self._enter(now, Heard.SOUND)
+            return
+        if state is Caller.TALKING:
+            return
+        if state is Caller.SPEAKING:
+            self.timers["scores"] = now + settings.silence_ms_max * NS_PER_MS
+            if probability < settings.silence_threshold:
+                self._enter(now, Heard.HUSH)
+            elif self.overlap is not Overlap.CLEAR:
+                self._weigh(now)
+        elif state is Caller.ONSET:
+            if probability < settings.silence_threshold:
+                self._enter(now, Heard.HUSH)
+            elif now - self.since >= settings.onset_ms * NS_PER_MS:
+                self._enter(now, Heard.VOICE)
+        elif probability >= settings.speech_threshold:
+            self._enter(now, Heard.SOUND)
+
+    def end_scored(self, now: int, probability: float) -> None:
+        """The probability that the caller has finished the turn."""
+        self.end_probability = probability
+        if self.caller is Caller.PAUSING:
+            self._consider_end(now)
+
+    def heard(self, now: int, text: Text) -> None:
+        """A transcript: a partial revision, or a segment's final."""
+        utterance = self.utterance
+        if self.caller in (Caller.QUIET, Caller.ONSET) and not self._awaited():
+            self._late(now, text)
+            return
+        if text.final:
+            if len(utterance.finals) < FINALS_MAX:
+                utterance.finals = (*utterance.finals, text.text.strip())
+            utterance.partial = ""
+            utterance.final_since_pause = self.caller in (Caller.PAUSING, Caller.ENDING)
+        else:
+            utterance.partial = text.text.strip()
+        if self.overlap is not Overlap.CLEAR:
+            self._weigh_words(now, text.final)
+        if text.final and self.caller is Caller.ENDING:
+            self._enter(now, Heard.FINAL)
+
+    def voiced_by_text(self, now: int) -> None:
+        """Words are proof of a voice when nothing scores speech any more: they stand in for the scores."""
+        if self.caller is Caller.QUIET:
+            self._enter(now, Heard.SOUND)
+        if self.caller is Caller.ONSET:
+            self._enter(now, Heard.VOICE)
+        elif self.caller is Caller.PAUSING:
+            self._enter(now, Heard.SOUND)
+        if self.caller is Caller.SPEAKING:
+            self.timers["scores"] = now + self.settings.silence_ms_max * NS_PER_MS
+
+    def pressed(self, now: int) -> None:
+        """The caller holds the talk button: no endpointing by silence until it is released."""
+        if self.caller is Caller.TALKING:
+            return
+        self._enter(now, Heard.PRESS)
+
+    def released(self, now: int) -> None:
+        if self.caller is not Caller.TALKING:
+            self.moves.append(Move(Do.IGNORED, "not_talking"))
+            return
+        self._enter(now, Heard.RELEASE)
+
+    def ended(self, now: int) -> None:
+        """The client says that the utterance is over."""
+        if self.caller in (Caller.QUIET, Caller.ENDING):
+            self.moves.append(Move(Do.IGNORED, "no_open_utterance"))
+            return
+        self._enter(now, Heard.END)
+
+    def keyed(self, now: int, digit: str) -> None:
+        """A key of the telephone: it interrupts at once; what was keyed is an utterance when its terminator comes."""
+        if self.assistant:
+            self._interrupt("digit")
+        settings = self.settings
+        if digit == settings.digit_terminator or len(self.digits) >= 64:
+            self._digits_done(now)
+            return
+        self.digits += digit
+        self.timers["digits"] = now + settings.digit_gap_ms_max * NS_PER_MS
+
+    def assistant_changed(self, now: int, audible: bool) -> None:
+        """The assistant is, or is no longer, to be heard."""
+        self.assistant = audible
+        if not audible and self.overlap is not Overlap.CLEAR:
+            self._over(Over.GONE)
+        self._idle(now)
+
+    # ---- time ----------------------------------------------------------------------------------------------------
+
+    def deadline(self) -> int | None:
+        return min(self.timers.values(), default=None)
+
+    def wake(self, now: int) -> None:
+        """Let every deadline that has come do its work, in a fixed order."""
+        for name, act in self._ACTS:
+            at = self.timers.get(name)
+            if at is not None and at <= now:
+                del self.timers[name]
+                act(self, now)
+
+    def _state_deadline(self, now: int) -> None:
+        self._enter(now, Heard.DEADLINE)
+
+    def _pause_min(self, now: int) -> None:
+        if self.caller is Caller.PAUSING:
+            self._consider_end(now)
+
+    def _scores_gone(self, now: int) -> None:
+        """No score has come for as long as the longest pause: treat it as one."""
+        if self.caller is Caller.SPEAKING:
+            self._enter(now, Heard.HUSH)
+
+    def _overlap_deadline(self, now: int) -> None:
+        if self.overlap is Overlap.CLEAR:
+            return
+        speaking = self.caller in (Caller.SPEAKING, Caller.TALKING)
+        only_backchannel = bool(self.utterance.text) and self._only_backchannel(self.utterance.text)
+        if speaking and not only_backchannel:
+            self._over(Over.ENOUGH)
+            self._interrupt("undecided_and_speaking")
+        else:
+            self._resume(now, "no_words" if not self.utterance.text else "backchannel")
+
+    def _cough_over(self, now: int) -> None:
+        if self.overlap is not Overlap.CLEAR and self.caller in (Caller.PAUSING, Caller.ENDING, Caller.QUIET):
+            self._resume(now, "no_words")
+
+    def _idle_over(self, now: int) -> None:
+        if self.caller is Caller.QUIET and not self.assistant:
+            self.moves.append(Move(Do.IDLE))
+
+    def _digits_done(self, now: int) -> None:
+        self.timers.pop("digits", None)
+        digits, self.digits = self.digits, ""
+        if digits:
+            self._supersede("digits")
+            self._begin(now)
+            self.utterance.by_digits = True
+            self._propose(now, digits, "digits")
+
+    # ---- the caller's machine ------------------------------------------------------------------------------------
+
+    def _enter(self, now: int, heard: Heard) -> None:
+        before = self.caller
+        after = CALLER.get((before, heard))
+        if after is None:
+            return
+        self.caller = after
+        self.since = now
+        for name in ("state", "pause_min", "scores"):
+            self.timers.pop(name, None)
+        if before is Caller.QUIET:
+            self.timers.pop("idle", None)
+        self._ENTRIES[after](self, now, before, heard)
+
+    def _onset(self, now: int, before: Caller, heard: Heard) -> None:
+        # Onset lasts `onset_ms`; if scores stop arriving in it, it was nothing.
+        self.timers["state"] = now + 4 * self.settings.onset_ms * NS_PER_MS
+        if self.assistant and self.settings.interruption is InterruptionMode.PAUSE_THEN_DECIDE:
+            self._begin_overlap(now)
+
+    def _speaking(self, now: int, before: Caller, heard: Heard) -> None:
+        settings = self.settings
+        if before is Caller.ONSET:
+            self._begin(now)
+            self.moves.append(Move(Do.SPEECH_STARTED, utterance=self.utterance.number))
+            if self.assistant:
+                self._begin_overlap(now)
+        else:
+            self._supersede("caller_went_on")
+            self.utterance.final_since_pause = False
+        self.timers["state"] = max(now, self.utterance.started_at + settings.utterance_ms_max * NS_PER_MS)
+        self.timers["scores"] = now + settings.silence_ms_max * NS_PER_MS
+
+    def _pausing(self, now: int, before: Caller, heard: Heard) -> None:
+        settings = self.settings
+        self.utterance.final_since_pause = False
+        self.timers["pause_min"] = now + settings.silence_ms_min * NS_PER_MS
+        self.timers["state"] = now + settings.silence_ms_max * NS_PER_MS
+        if self.overlap is not Overlap.CLEAR and Flag.COUGH_RESUMES_EARLY in self.flags:
+            self.timers["cough"] = now + settings.silence_ms_min * NS_PER_MS
+        self._consider_end(now)
+
+    def _ending(self, now: int, before: Caller, heard: Heard) -> None:
+        if before is Caller.ONSET:
+            self._begin(now)
+        reason = {Heard.DEADLINE: "deadline", Heard.END: "end_of_turn", Heard.RELEASE: "released"}.get(
+            heard, ""
+        )
+        if before is Caller.SPEAKING and heard is Heard.DEADLINE:
+            reason = "utterance_too_long"
+        self.moves.append(Move(Do.SPEECH_STOPPED, reason, utterance=self.utterance.number))
+        if self.utterance.final_since_pause and not self.utterance.partial:
+            self._enter(now, Heard.FINAL)
+            return
+        self.moves.append(Move(Do.FINALISE))
+        self.timers["state"] = now + self.settings.final_wait_ms_max * NS_PER_MS
+
+    def _quiet(self, now: int, before: Caller, heard: Heard) -> None:
+        if before is Caller.ENDING:
+            self._complete(now, "final" if heard is Heard.FINAL else "final_overdue")
+        elif self.overlap is not Overlap.CLEAR:
+            self._resume(now, "no_voice")
+        self._idle(now)
+
+    def _talking(self, now: int, before: Caller, heard: Heard) -> None:
+        if before in (Caller.QUIET, Caller.ONSET):
+            self._begin(now)
+            self.moves.append(Move(Do.SPEECH_STARTED, "talk_pressed", utterance=self.utterance.number))
+        else:
+            self._supersede("talk_pressed")
+        self.timers["state"] = now + self.settings.push_to_talk_ms_max * NS_PER_MS
+        # Pressing the button is a decision; nothing has to be guessed.
+        if self.assistant:
+            if self.overlap is not Overlap.CLEAR:
+                self._over(Over.ENOUGH)
+            self._interrupt("talk_pressed")
+
+    def _consider_end(self, now: int) -> None:
+        settings, utterance = self.settings, self.utterance
+        long_enough = now - self.since >= settings.silence_ms_min * NS_PER_MS
+        if long_enough and self.end_probability >= settings.end_of_turn_threshold:
+            self._enter(now, Heard.END)
+            return
+        likely = self.end_probability >= settings.speculation_threshold
+        fresh = (
+            utterance.speculated is None and utterance.speculations < settings.speculations_per_utterance_max
+        )
+        if settings.speculation and likely and fresh and utterance.text and self.overlap is Overlap.CLEAR:
+            utterance.speculated = utterance.text
+            utterance.speculations += 1
+            self.moves.append(Move(Do.SPECULATE, text=utterance.text, utterance=utterance.number))
+
+    def _begin(self, now: int) -> None:
+        self.utterance = Utterance(
+            number=self.utterance.number + 1, started_at=now, overlapped=self.assistant
+        )
+        self.end_probability = 0.0
+        self.voiced_ns = 0
+
+    def _supersede(self, reason: str) -> None:
+        if self.utterance.speculated is not None:
+            self.utterance.speculated = None
+            self.moves.append(Move(Do.SUPERSEDE, reason, utterance=self.utterance.number))
+
+    def _complete(self, now: int, reason: str) -> None:
+        """The utterance is whole: propose it, confirm what was speculated, or let it go."""
+        utterance = self.utterance
+        text = utterance.text
+        if not text:
+            self._supersede("no_words")
+            self.moves.append(Move(Do.NOTHING, reason, utterance=utterance.number))
+            if self.overlap is not Overlap.CLEAR:
+                self._resume(now, "no_words")
+            return
+        if self.overlap is not Overlap.CLEAR:
+            if self._only_backchannel(text):
+                self._resume(now, "backchannel")
+                self.moves.append(Move(Do.BACKCHANNEL, text=text, utterance=utterance.number))
+                return
+            self._over(Over.ENOUGH)
+            self._interrupt("words")
+        elif utterance.overlapped and self.assistant and self._only_backchannel(text):
+            self.moves.append(Move(Do.BACKCHANNEL, text=text, utterance=utterance.number))
+            return
+        self._propose(now, text, reason)
+
+    def _propose(self, now: int, text: str, reason: str) -> None:
+        utterance = self.utterance
+        utterance.proposed_at, utterance.proposed_text = now, text
+        if utterance.speculated is not None:
+            if _same_words(utterance.speculated, text):
+                self.moves.append(Move(Do.CONFIRM, reason, text, utterance.number))
+                return
+            self._supersede("words_changed")
+        self.moves.append(Move(Do.PROPOSE, reason, text, utterance.number))
+
+    # ---- late transcripts ----------------------------------------------------------------------------------------
+
+    def _awaited(self) -> bool:
+        """Is a held reply still waiting for the words of an utterance that is over?"""
+        return self.overlap is not Overlap.CLEAR and self.caller is Caller.QUIET
+
+    def _late(self, now: int, text: Text) -> None:
+        utterance = self.utterance
+        at = utterance.proposed_at
+        if not text.final or at is None or now - at > self.settings.late_final_ms_max * NS_PER_MS:
+            return
+        words = " ".join((*utterance.finals, text.text.strip())).strip()
+        if words and not _same_words(words, utterance.proposed_text):
+            utterance.finals = (*utterance.finals[:FINALS_MAX], text.text.strip())
+            utterance.partial = ""
+            utterance.proposed_text = words
+            self.moves.append(Move(Do.AMEND, "late_final", words, utterance.number))
+
+    # ---- overlap -------------------------------------------------------------------------------------------------
+
+    def _begin_overlap(self, now: int) -> None:
+        mode = self.settings.interruption
+        if mode is InterruptionMode.NEVER or self.overlap is not Overlap.CLEAR:
+            return
+        hold = mode is InterruptionMode.PAUSE_THEN_DECIDE
+        self._over(Over.VOICE_HOLD if hold else Over.VOICE_WATCH)
+        self.timers["overlap"] = now + self.settings.decide_ms_max * NS_PER_MS
+        if hold:
+            self.moves.append(Move(Do.HOLD, "voice_over_assistant"))
+
+    def _weigh(self, now: int) -> None:
+        """Has the caller spoken long enough over the assistant to mean it?"""
+        settings = self.settings
+        if settings.interruption is InterruptionMode.WORDS:
+            return
+        lasted = now - self.since
+        text = self.utterance.text
+        if lasted >= settings.interruption_ms_min * NS_PER_MS and not (text and self._only_backchannel(text)):
+            self._over(Over.ENOUGH)
+            self._interrupt("speech")
+
+    def _weigh_words(self, now: int, final: bool) -> None:
+        text = self.utterance.text
+        words = _words(text)
+        if not words or self._only_backchannel(text):
+            return
+        if final or len(words) >= self.settings.interruption_words_min:
+            self._over(Over.ENOUGH)
+            self._interrupt("words")
+
+    def _over(self, what: Over) -> None:
+        after = OVERLAP.get((self.overlap, what))
+        if after is None:
+            return
+        self.overlap = after
+        if after is Overlap.CLEAR:
+            self.timers.pop("overlap", None)
+            self.timers.pop("cough", None)
+
+    def _interrupt(self, reason: str) -> None:
+        self.moves.append(Move(Do.INTERRUPT, reason, utterance=self.utterance.number))
+
+    def _resume(self, now: int, reason: str) -> None:
+        held = self.overlap is Overlap.HELD
+        self._over(Over.ENDED)
+        if held:
+            self.moves.append(Move(Do.RESUME, reason))
+
+    def _only_backchannel(self, text: str) -> bool:
+        said = " ".join(_words(text))
+        return said in self.settings.backchannels or all(
+            w in self.settings.backchannels for w in _words(text)
+        )
+
+    def _idle(self, now: int) -> None:
+        if self.settings.idle_prompt_ms and self.caller is Caller.QUIET and not self.assistant:
+            self.timers["idle"] = now + self.settings.idle_prompt_ms * NS_PER_MS
+
+    _ENTRIES: Final = {
+        Caller.QUIET: _quiet,
+        Caller.ONSET: _onset,
+        Caller.SPEAKING: _speaking,
+        Caller.PAUSING: _pausing,
+        Caller.ENDING: _ending,
+        Caller.TALKING: _talking,
+    }
+    _ACTS: Final = (
+        ("overlap", _overlap_deadline),
+        ("cough", _cough_over),
+        ("scores", _scores_gone),
+        ("pause_min", _pause_min),
+        ("state", _state_deadline),
+        ("digits", _digits_done),
+        ("idle", _idle_over),
+    )
+
+
+def _words(text: str) -> list[str]:
+    return [
+        word
+        for word in ("".join(c for c in raw if c.isalnum() or c in "'-") for raw in text.lower().split())
+        if word
+    ]
+
+
+def _same_words(one: str, other: str) -> bool:
+    return _words(one) == _words(other)

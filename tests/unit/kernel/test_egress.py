@@ -1,0 +1,121 @@
+"""What leaves for the caller: authority first, then the fence, then the pace; and what became of it is accounted for."""
+
+from __future__ import annotations
+
+from rspp.contract.event import Audio
+from rspp.contract.words import CancelScope, ConnectionState
+from rspp.kernel import effects as fx
+from rspp.kernel import inputs as i
+from rspp.testing.rig import FRAME, Rig
+
+
+def speaking(ms: int = 2_000, **about: bool) -> Rig:
+    rig = Rig(**about)  # type: ignore[arg-type]
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten.")
+    rig.finish("llm")
+    rig.speech(ms)
+    return rig
+
+
+def test_no_more_than_the_lead_leaves_at_once_and_the_rest_follows_in_real_time() -> None:
+    rig = speaking()
+    lead = rig.graph.policies.playout.lead_ms
+    assert len(rig.sent_audio()) * 20 == lead
+    rig.advance(500)
+    assert len(rig.sent_audio()) * 20 == lead + 500
+
+
+def test_a_long_chunk_leaves_in_frames_that_together_are_the_chunk() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten.")
+    data = bytes(range(256)) * 25
+    rig.chunk("tts", Audio(data, 3_200, 0))
+    rig.advance(400)
+    frames = [event.payload for event in rig.sent_audio()]
+    assert b"".join(frame.data for frame in frames if isinstance(frame, Audio)) == data
+    assert [frame.sample_index for frame in frames if isinstance(frame, Audio)] == list(range(0, 3_200, 320))
+
+
+def test_nothing_leaves_before_the_line_stands_while_it_is_cut_or_after_authority_is_gone() -> None:
+    rig = speaking()
+    rig.give(i.ConnectionChanged(ConnectionState.RECONNECTING))
+    rig.forget()
+    rig.advance(1_000)
+    assert rig.of(fx.Send) == []
+    rig.give(i.ConnectionChanged(ConnectionState.CONNECTED))
+    rig.give(i.LeaseChanged("revoked", 7))
+    rig.forget()
+    rig.advance(1_000)
+    assert rig.sent_audio() == []
+
+
+def test_the_stream_is_closed_once_and_after_its_last_frame() -> None:
+    rig = speaking(200)
+    rig.advance(1_000)
+    sent = [effect.event.payload for effect in rig.of(fx.Send) if isinstance(effect.event.payload, Audio)]
+    assert [payload.end for payload in sent] == [False] * 10 + [True]
+
+
+def test_a_commit_does_not_overtake_the_audio_of_its_own_turn() -> None:
+    rig = speaking(100)
+    rig.advance(200)
+    commit = rig.events("commit")[0]
+    left = [effect.event for _, effect in rig.effects if isinstance(effect, fx.Send | fx.Announce)]
+    assert left.index(commit) > max(left.index(event) for event in rig.sent_audio())
+
+
+def test_a_client_that_never_reports_does_not_leave_a_turn_playing_for_ever() -> None:
+    rig = speaking(200)
+    rig.advance(200 + rig.graph.policies.playout.report_ms_max + 100)
+    assert rig.names("playback_completed") == ["playback_completed"]
+    assert rig.kernel.egress.playing is None
+
+
+def test_a_client_that_cannot_report_is_believed_by_the_clock() -> None:
+    rig = speaking(200, reports_playback=False)
+    rig.advance(260)
+    assert rig.names("playback_completed") == ["playback_completed"]
+
+
+def test_reports_of_unknown_turns_and_of_unknown_kinds_are_refused() -> None:
+    rig = speaking()
+    rig.forget()
+    rig.give(i.DeliveryReported("accepted", "s1/turn-99"))
+    rig.give(i.DeliveryReported("applauded", "s1/turn-1"))
+    rig.give(i.DeliveryReported("position", "s1/turn-1", heard_ms=-1))
+    rig.give(i.DeliveryReported("accepted", "s1/turn-1", epoch=6))
+    assert rig.names("output_refused", "abi_rejected", "stale_epoch_reject", "output_accepted") == [
+        "output_refused",
+        "abi_rejected",
+        "abi_rejected",
+        "stale_epoch_reject",
+    ]
+
+
+def test_playback_starts_once_and_completes_once_however_often_it_is_reported() -> None:
+    rig = speaking(200)
+    rig.advance(100)
+    for what in ("started", "started", "completed", "completed"):
+        rig.give(i.DeliveryReported(what, "s1/turn-1", heard_ms=200))
+        rig.advance(20)
+    assert rig.names("playback_started", "playback_completed") == ["playback_started", "playback_completed"]
+
+
+def test_after_a_fence_what_waits_in_the_outbox_is_taken_back_too() -> None:
+    """The cancel comes in the same batch as the audio, before the host has drained."""
+    rig = Rig(judged=False)
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten.")
+    call = rig.invocations["tts"]
+    rig.forget()
+    rig.kernel.receive(rig.now, i.CallProduced(call.call_id, 1, 0, Audio(FRAME, 320, 0)))
+    rig.kernel.receive(rig.now, i.ControlReceived("cancel", 50, scope=CancelScope.TURN))
+    rig._collect()
+    assert rig.sent_audio() == []
+    (stored, *_) = rig.of(fx.StoreEvidence)
+    assert stored.evidence.cancel_fence_at is not None
