@@ -79,7 +79,10 @@ def test_the_shortest_prefix_shows_the_bug_and_one_input_less_does_not(found: Re
 def test_an_exception_that_escapes_the_kernel_is_a_finding_and_ends_only_that_session() -> None:
     tried, violations = verify_sessions(1, 40, Forgetful, wish="none")
     assert violations[0].checker == "no_exception_escapes"
-    assert tried <= 40
+    report = run_sessions(1, [tried - 1], "none", kernel_class=Forgetful)
+    assert report.violations[0].checker == "no_exception_escapes"
+    # The input that raises is the last one of the shortest prefix.
+    assert report.violations[0].shortest_prefix == violations[0].inputs
 
 
 def test_recorded_inputs_do_in_a_fresh_kernel_what_they_did_in_the_session() -> None:

@@ -106,6 +106,7 @@ CODES: Final[Mapping[str, CodeRule]] = {
     "state_full": _C("A state holds as many keys as it may.", "Remove keys that are no longer needed."),
     "turn_state_unreachable": _C("Turn state asked for outside a turn.", "Use session state there."),
     "control_lane_overflow": _C("The control lane is full.", _OURS),
+    "timer_storm": _C("Deadlines are set that are past already.", _OURS),
     "runtime_internal_error": _C("The runtime or a node failed.", _OURS),
     "replay_diverged": _C("A replay did not do what was recorded.", "Look at the position; compare versions."),
 }  # fmt: skip

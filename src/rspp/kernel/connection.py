@@ -108,7 +108,8 @@ class Connection:
             return
         before, self.line = self.line, line
         self.sending = line in (ConnectionState.CONNECTED, ConnectionState.SILENCE)
-        desk.announce(SIGNAL_OF[line], emitters.CONNECTION)
+        if self.state is not SessionState.CONNECTING or line is not ConnectionState.CONNECTED:
+            desk.announce(SIGNAL_OF[line], emitters.CONNECTION)
         if line is ConnectionState.CONNECTED:
             self._connected(before)
         elif line is ConnectionState.ENDED:
@@ -121,7 +122,9 @@ class Connection:
         desk.disarm("disconnect")
         if self.state is SessionState.CONNECTING:
             self.move(SessionTrigger.ACCEPTED)
+            # That the session runs is the first thing that anybody hears of it.
             self._owner.started()
+            desk.announce(SignalName.CONNECTED, emitters.CONNECTION)
             return
         if before in CUT:
             self._owner.gateway.restart_stream()

@@ -95,6 +95,11 @@ class Desk:
             self._deadline = min(self.timers.values(), default=NEVER)
         return None if self._deadline >= NEVER else self._deadline
 
+    def overdue(self) -> bool:
+        """Has something fallen due that nobody was woken for?"""
+        at = self._deadline
+        return (min(self.timers.values(), default=NEVER) if at is None else at) <= self.now
+
     def due(self) -> TimerKey | None:
         """The next timer whose time has come; it is gone when this returns it."""
         first: tuple[int, TimerKey] | None = None
@@ -245,4 +250,4 @@ class Desk:
         self, name: str, value: float, unit: str, scope: Scope | None = None, node_id: str | None = None
     ) -> None:
         if self.metrics:
-            self.offer_telemetry(EventKind.METRICS, Sample(name, value, unit), scope, node_id)
+            self.offer_telemetry(EventKind.METRICS, Sample(name, float(value), unit), scope, node_id)

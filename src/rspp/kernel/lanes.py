@@ -12,7 +12,7 @@ from typing import Final
 
 from rspp.contract.errors import InvariantBreach
 from rspp.contract.words import Lane
-from rspp.kernel.effects import Effect, Feed, Send
+from rspp.kernel.effects import Effect, EndFeed, Feed, Invoke, Send
 
 # What one step may add before the host can drain: far above the profile's mark, so that reaching it is a defect.
 CONTROL_HEADROOM: Final = 64
@@ -88,6 +88,14 @@ class Outbox:
                     kept.append(effect)
             setattr(self, name, kept)
         return refused
+
+    def withdraw(self, call_id: str) -> bool:
+        """Take a call back that nobody has been asked for yet; says whether it was still here."""
+        mine = (Invoke, Feed, EndFeed)
+        found = any(isinstance(effect, Invoke) and effect.call_id == call_id for effect in self._data)
+        if found:
+            self._data = [e for e in self._data if not (isinstance(e, mine) and e.call_id == call_id)]
+        return found
 
     def drain(self) -> list[Effect]:
         """Everything, in order; the outbox is empty afterwards."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from rspp.contract import emitters
 from rspp.contract.event import Text
 from rspp.contract.signals import SignalName
-from rspp.contract.words import CancelReason, CancelScope
+from rspp.contract.words import CancelReason, CancelScope, InterruptionMode, LateEventPolicy
 from rspp.kernel.desk import Desk
 from rspp.kernel.egress import Egress
 from rspp.kernel.flags import Flag
@@ -158,6 +158,8 @@ class Prelude:
             move.text,
             utterance=move.utterance,
             speculative=speculative,
+            # Who may not be interrupted is not interrupted by the end of an utterance either.
+            yields=self.listener.settings.interruption is InterruptionMode.NEVER,
             audio_ingress_at=self.audio_ingress_at,
         )
 
@@ -185,8 +187,19 @@ class Prelude:
         found = owner or next(
             (t for t in reversed(self._turns.closed) if t.intent.utterance == move.utterance), None
         )
-        if found is not None:
+        if found is not None and found.terminal is None:
             self._owner.amended(found, move.text)
+        elif found is not None:
+            self._late(found, move)
+
+    def _late(self, turn: Turn, move: Move) -> None:
+        """Words for a turn that is closed: it does not open again; what else is done about them is policy."""
+        policy = self._desk.policies.late_events
+        self._desk.announce(SignalName.LATE_EVENT_DECIDED, emitters.ARBITER, turn.scope, reason=policy.value)
+        if policy is LateEventPolicy.REPROPOSE:
+            self._intend(move)
+        elif policy is LateEventPolicy.DIAGNOSE:
+            self._owner.amended(turn, move.text)
 
     def interrupt(self, reason: str) -> None:
         """The caller takes the floor: the open turn is cancelled; of one that is committed, only the sound stops."""

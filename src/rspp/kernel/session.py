@@ -86,7 +86,7 @@ class SessionKernel:
         self.graph = Graph(desk, self.work.throttle, self.egress.arrived)
         self._wire()
         self._degraded: dict[str, str] = {}
-        self._progressed = False
+        self._progressed = self._went_back = False
         self.error: InvariantBreach | None = None
         self._handlers = _handlers(self)
         self._timers = _timers(self)
@@ -112,12 +112,13 @@ class SessionKernel:
 
     def receive(self, now: int, received: i.Input) -> None:
         """Take one input and carry it through to its end."""
-        desk = self.desk
-        if now > desk.now:
-            desk.now = now
+        self._reach(now)
         if self.connection.state is SessionState.ENDED:
             return
         try:
+            if self.desk.overdue():
+                # What was due before this input happens before it, whoever forgot to wake us.
+                self._wake_all()
             self._handlers[type(received)](received)
             self._finish()
         except InvariantBreach as breach:
@@ -125,23 +126,38 @@ class SessionKernel:
 
     def wake(self, now: int) -> None:
         """The deadline has come: everything that is due happens, in order of time and name."""
-        desk = self.desk
-        if now > desk.now:
-            desk.now = now
+        self._reach(now)
         if self.connection.state is SessionState.ENDED:
             return
         try:
-            for _ in range(TIMERS_AT_ONCE_MAX):
-                key = desk.due()
-                if key is None:
-                    return
-                self._timers[key[0]](key[1])
-                self._finish()
-            raise InvariantBreach(
-                "timer_storm", "deadlines are set that are past already; a part of ours does not wait"
-            )
+            self._wake_all()
         except InvariantBreach as breach:
             self._breach(breach)
+
+    def _reach(self, now: int) -> None:
+        """Time goes on, never back."""
+        desk = self.desk
+        if now >= desk.now:
+            desk.now = now
+        elif not self._went_back:
+            self._went_back = True
+            desk.announce(
+                SignalName.CLOCK_REBASED,
+                emitters.TIMEBASE,
+                reason="time_went_backwards",
+                by_ns=desk.now - now,
+            )
+
+    def _wake_all(self) -> None:
+        for _ in range(TIMERS_AT_ONCE_MAX):
+            key = self.desk.due()
+            if key is None:
+                return
+            self._timers[key[0]](key[1])
+            self._finish()
+        raise InvariantBreach(
+            "timer_storm", "deadlines are set that are past already; a part of ours does not wait"
+        )
 
     def drain(self) -> list[Effect]:
         """The effects since the last time: control, then data, then telemetry."""

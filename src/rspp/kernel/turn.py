@@ -32,6 +32,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     utterance: int = 0
     speculative: bool = False
+    yields: bool = False  # wait for an open turn, whatever the overlap policy says
     say: bool = False  # speak `text` instead of answering it
     tries: int = 0
     audio_ingress_at: int | None = None

@@ -19,7 +19,7 @@ from rspp.contract.decisions import OutcomeKind, OutcomeScope, Phase
 from rspp.contract.event import NS_PER_MS
 from rspp.contract.signals import SignalName
 from rspp.contract.transitions import Transition
-from rspp.contract.words import AbortReason, CancelReason, CancelScope, TurnState
+from rspp.contract.words import AbortReason, CancelReason, CancelScope, OverlapPolicy, TurnState
 from rspp.kernel.admission import Admission
 from rspp.kernel.arbiter import RANK_OF, OnIntent, Rank, on_intent, strongest
 from rspp.kernel.authority import Authority
@@ -177,7 +177,7 @@ class Turns:
             return gate.kind, gate.reason
         if authority.epoch != desk.scope.epoch:
             return OutcomeKind.STALE_EPOCH_REJECT, "authority_epoch_mismatch"
-        if not authority.held or not self._owner.accepting():
+        if not authority.held or desk.now >= authority.expires_at or not self._owner.accepting():
             return OutcomeKind.DEAUTHORIZED_DRAIN, "authority_revoked_before_open"
         return None
 
@@ -217,15 +217,14 @@ class Turns:
         else:
             self._open(intent)
 
-    def _move_idle(self, trigger: TurnTrigger) -> None:
+    def _move_idle(self, trigger: TurnTrigger, subject: str | None = None) -> None:
         """The part of the turn's table that belongs to the session: Idle and Opening."""
-        after = step(TURN, self.idle_state, trigger)
+        before, after = self.idle_state, step(TURN, self.idle_state, trigger)
+        subject = subject or self._candidate()
         if after is None:
-            self.refuse_transition(self._candidate(), self.idle_state, trigger)
+            self.refuse_transition(subject, before, trigger)
             return
-        self._desk.record(
-            Transition("turn", self._candidate(), self.idle_state.value, trigger.value, after.value)
-        )
+        self._desk.record(Transition("turn", subject, before.value, trigger.value, after.value))
         self.idle_state = after
 
     # ---- opening -------------------------------------------------------------------------------------------------
@@ -255,7 +254,7 @@ class Turns:
             merge_rule=f"{plan.determinism.merge_rule_id}@{plan.determinism.merge_rule_version}",
         )
         self.current = turn
-        self._move_idle(TurnTrigger.OPEN)
+        self._move_idle(TurnTrigger.OPEN, turn.id)
         turn.state, self.idle_state = TurnState.ACTIVE, TurnState.IDLE
         desk.announce(
             SignalName.TURN_OPEN,

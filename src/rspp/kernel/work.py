@@ -620,7 +620,7 @@ class Work:
             desk.disarm(kind, call.id)
         if self._current.get(call.node_id) is call:
             del self._current[call.node_id]
-        if call.state is CallState.WAITING:
+        if call.state is CallState.WAITING or desk.outbox.withdraw(call.id):
             self._close(call, OutcomeClass.CANCELLED, "cancel_requested_before_invoke", pump=False)
             return
         # Its outcome is settled by being cancelled, whenever the provider says so.

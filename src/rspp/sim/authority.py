@@ -85,8 +85,8 @@ class Authority:
     # ---- faults --------------------------------------------------------------------------------------------------
 
     def arm(self, name: str) -> None:
-        if not self.world.seat.live:
-            return
+        if not self.world.seat.live or self.line.gone:
+            return  # nobody is left to be taken over for
         if getattr(self, f"_{name}")():
             self.world.fire(name)
 
@@ -174,7 +174,7 @@ class Authority:
         return True
 
     def _hand_over(self, old: Seat) -> None:
-        if not old.live:
+        if not old.live or self.line.gone:
             return
         epoch = self.world.epoch + 1
         old.give(i.MigrationChanged("handoff", epoch))

@@ -15,9 +15,9 @@ from rspp.kernel.invariants import Monitor
 from rspp.kernel.journal import Encoding, write_header, write_input
 from rspp.kernel.snapshot import OpenRequest
 from rspp.sim.nodes import factories
-from rspp.sim.scenario import Scenario, graph_of
+from rspp.sim.scenario import Scenario
 from rspp.sim.session import Session
-from rspp.sim.world import KernelFactory, Seat, Violation
+from rspp.sim.world import ESCAPES, KernelFactory, Seat, Violation
 from rspp.spec.graph import GraphDefinition
 
 Inputs = Sequence[tuple[int, i.Input]]
@@ -78,15 +78,23 @@ def fed(
     now = request.anchor.monotonic
     for effect in kernel.drain():
         monitor.saw_effect(now, effect)
+    escaped: list[Violation] = []
     for now, received in inputs:
         monitor.saw_input(now, received)
-        if isinstance(received, i.Woken):
-            kernel.wake(now)
-        else:
-            kernel.receive(now, received)
+        try:
+            if isinstance(received, i.Woken):
+                kernel.wake(now)
+            else:
+                kernel.receive(now, received)
+        except Exception as error:  # noqa: BLE001 - the simulator supervises: an escape is what is looked for
+            escaped.append(
+                Violation("kernel", ESCAPES, f"{type(error).__name__}: {error}", now, 0, len(inputs))
+            )
+            break
         for effect in kernel.drain():
             monitor.saw_effect(now, effect)
-    return [Violation(v.inv, v.checker, v.message, v.at, 0, len(inputs)) for v in monitor.violations]
+    found = [Violation(v.inv, v.checker, v.message, v.at, 0, len(inputs)) for v in monitor.violations]
+    return found + escaped
 
 
-__all__ = ["Small", "fed", "graph_of", "shorten"]
+__all__ = ["Small", "fed", "shorten"]

@@ -27,6 +27,7 @@ from rspp.spec.graph import GraphDefinition
 
 KernelFactory = Callable[[OpenRequest, GraphDefinition, Mapping[str, NodeFactory]], SessionKernel]
 Act = Callable[..., None]
+ESCAPES: Final = "no_exception_escapes"  # the checker's name, where the simulator itself is the checker
 WAKES_AT_ONE_INSTANT_MAX: Final = 200
 # Far above what any session needs; a kernel that leaks timers or effects gets there in seconds.
 TIMERS_MAX: Final = 128
@@ -158,7 +159,7 @@ class Seat:
         self._seen = len(self.monitor.violations)
 
     def _escaped(self, error: Exception) -> None:
-        self.violated("kernel", "no_exception_escapes", f"{type(error).__name__}: {error}")
+        self.violated("kernel", ESCAPES, f"{type(error).__name__}: {error}")
         self.attached = self.fed = False
         self.ended_at = self.world.now
 

@@ -113,6 +113,8 @@ class FlowChecks:
             self._voice_at = self._view.now
         if self._egress is None or not isinstance(payload, Audio) or call is None or call.modality != "tts":
             return
+        if payload.samples < 1 or payload.rate < 1:
+            return
         if (
             call.ended
             or call.cancel_sent_at is not None

@@ -181,7 +181,11 @@ class OutputChecks:
     def _cancel_call(self, effect: fx.CancelCall) -> None:
         call = self._view.calls.get(effect.call_id)
         # A cancel for a time-out ends one attempt; the call itself may go on with another.
-        if call is not None and effect.reason.value != "timeout":
+        if call is None:
+            return
+        if effect.reason.value == "timeout":
+            call.timed_out_at = self._view.now
+        else:
             call.cancel_sent_at = self._view.now
 
     def _acked(self, received: i.CallCancelled | i.CallFailed) -> None:
@@ -211,7 +215,8 @@ class OutputChecks:
         view = self._view
         for turn in self._just_cancelled:
             for call in view.calls.values():
-                if call.turn_id == turn.id and not call.ended and call.cancel_sent_at is None:
+                told = call.cancel_sent_at is not None or call.timed_out_at == view.now
+                if call.turn_id == turn.id and not call.ended and not told:
                     view.blame(
                         "INV-09",
                         "cancel_reaches_calls",

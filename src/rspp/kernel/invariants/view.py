@@ -62,6 +62,7 @@ class CallSeen(msgspec.Struct):
     fresh: bool = True  # was the last chunk the first of its number?
     waiting_since: int | None = None  # since when something is owed by the provider, or by us
     cancel_sent_at: int | None = None
+    timed_out_at: int | None = None
     throttled: bool = False
     ended: bool = False
 
