@@ -204,7 +204,7 @@ class Session(RuleBasedStateMachine):
     @invariant()
     def every_timer_belongs_to_something_that_lives(self) -> None:
         kernel = self.rig.kernel
-        living = {call.id for call in kernel.work.calls.values() if call.state is not CallState.ENDED}
+        living = {call.id for call in kernel.work.book.calls.values() if call.state is not CallState.ENDED}
         turn = kernel.turns.current
         known = {"", *kernel.graph.nodes, *kernel.graph.edges, *living, *([turn.id] if turn else [])}
         assert [key for key in kernel.desk.timers if key[1] not in known] == []

@@ -29,7 +29,7 @@ def command() -> None:
     help="Frames of 20 ms, each way.",
 )
 def kernel(as_json: bool, frames: int) -> None:
-    r"""Measure CPU per audio frame, CPU per cancellation, and bytes per session.
+    """Measure CPU per audio frame, CPU per cancellation, and bytes per session.
 
     A frame goes through the built-in voice graph with every check of the kernel on; no provider works. Inbound: one
     frame, its speech score, the deadline asked for. Outbound: one chunk of a turn that is being spoken, paced, with a

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rspp.cli.output import Status
+from rspp.cli.output import Status, write_text
 from rspp.spec.reference import pages
 
 
@@ -23,7 +23,7 @@ from rspp.spec.reference import pages
 @click.option("--check", is_flag=True, help="Write nothing; fail if a page is not what the code says.")
 @click.pass_context
 def command(context: click.Context, out: Path, check: bool) -> None:
-    r"""Write the reference of specs, policies, node types and events, and the page of profile simple/v1.
+    """Write the reference (specs, policies, node types, events, signals, codes) and the page of profile simple/v1.
 
     \b
     Examples:
@@ -35,10 +35,11 @@ def command(context: click.Context, out: Path, check: bool) -> None:
     if check:
         for path in stale:
             click.echo(f"{path} is stale: run `rspp docs --out {out}`")
+        if not stale:
+            click.echo(f"{len(wanted)} pages are up to date")
         context.exit(Status.PROBLEM if stale else Status.OK)
     for path in stale:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path], encoding="utf-8")
+        write_text(path, wanted[path])
     click.echo(f"{len(wanted)} pages, {len(stale)} written")
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from rspp.cli.output import Status
+from rspp.cli.output import Status, write_text
 from rspp.cli.problems import show, text_of
 from rspp.cli.validate import read_layers
 from rspp.spec import load
@@ -28,7 +28,7 @@ FORMATS: Final = {"text": text, "mermaid": mermaid, "svg": svg}
 )
 @click.pass_context
 def command(context: click.Context, file: Path, form: str, out: Path | None, layers: tuple[str, ...]) -> None:
-    r"""Show what a spec compiles to: modules and fan-out written out, every queue decided.
+    """Show what a spec compiles to: modules and fan-out written out, every queue decided.
 
     \b
     Examples:
@@ -43,5 +43,5 @@ def command(context: click.Context, file: Path, form: str, out: Path | None, lay
     if out is None:
         click.echo(drawing, nl=False)
     else:
-        out.write_text(drawing, encoding="utf-8")
-        click.echo(f"{out}: {len(drawing)} characters")
+        write_text(out, drawing)
+        click.echo(f"{out} written")

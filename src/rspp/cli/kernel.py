@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from rspp.cli.output import Status, emit_json, print_table
+from rspp.cli.output import Status, emit_json, print_table, write_text
 from rspp.contract.errors import RsppError
 from rspp.contract.event import Audio, Event, Signal, Text
 from rspp.contract.words import Lane
@@ -21,6 +21,7 @@ from rspp.nodes import factories
 
 PAGE = "lifecycles.md"
 SUMMARY_CHARACTERS_MAX = 100
+WHAT_A_JOURNAL_IS = "A journal is a whole file as `rspp sim record` writes it."
 
 
 @click.group()
@@ -36,7 +37,7 @@ def command() -> None:
 @click.option("--effects", "show_effects", is_flag=True, help="Print every effect.")
 @click.option("--upto", type=click.IntRange(min=0), help="Stop after this many inputs.")
 def run(inputs: Path, as_json: bool, show_effects: bool, upto: int | None) -> None:
-    r"""Feed a journal (.rspp or .jsonl) to a fresh kernel; print what it does and the digest of it.
+    """Feed a journal (.rspp or .jsonl) to a fresh kernel; print what it does and the digest of it.
 
     \b
     Examples:
@@ -47,7 +48,7 @@ def run(inputs: Path, as_json: bool, show_effects: bool, upto: int | None) -> No
         recorded = read(inputs.read_bytes(), encoding_of(inputs.name))
         outcome = Outcome(_first(recorded, upto), keep=show_effects)
     except RsppError as error:
-        raise click.ClickException(f"{inputs}: {error}") from error
+        raise click.ClickException(f"{inputs}: {error}. {WHAT_A_JOURNAL_IS}") from error
     if as_json:
         emit_json(outcome.facts())
     else:
@@ -159,7 +160,7 @@ def _event(event: Event) -> str:
 @click.option("--check", is_flag=True, help="Write nothing; fail if the page is not what the tables say.")
 @click.pass_context
 def diagrams(context: click.Context, out: Path, check: bool) -> None:
-    r"""Write lifecycles.md: the state machines of session, turn, caller and overlap, from their tables.
+    """Write lifecycles.md: the state machines of session, turn, caller and overlap, from their tables.
 
     \b
     Examples:
@@ -169,10 +170,9 @@ def diagrams(context: click.Context, out: Path, check: bool) -> None:
     path, wanted = out / PAGE, page()
     current = path.is_file() and path.read_text(encoding="utf-8") == wanted
     if check:
-        if not current:
-            click.echo(f"{path} is stale: run `rspp kernel diagrams --out {out}`")
+        said = "up to date" if current else f"stale: run `rspp kernel diagrams --out {out}`"
+        click.echo(f"{path} is {said}")
         context.exit(Status.OK if current else Status.PROBLEM)
     if not current:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted, encoding="utf-8")
+        write_text(path, wanted)
     click.echo(f"{path}: {'up to date' if current else 'written'}")

@@ -26,7 +26,7 @@ from rspp.spec import Layer, Problem, check_layer, load
 def command(
     context: click.Context, files: tuple[Path, ...], strict: bool, as_layers: bool, as_json: bool
 ) -> None:
-    r"""Check pipeline specs, all faults at once.
+    """Check pipeline specs, all faults at once.
 
     Each fault is a line `file:line:column: severity[code] field: what is wrong. What to do.`
 

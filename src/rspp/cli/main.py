@@ -26,12 +26,14 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "lint": Entry("rspp.cli.lint:command", "Check a pipeline spec; name file, line and field of each fault."),
-    "validate": Entry("rspp.cli.validate:command", "Check recorded events and plans against the contract."),
+    "validate": Entry(
+        "rspp.cli.validate:command", "Check a spec with its layers; say where every setting comes from."
+    ),
     "graph": Entry("rspp.cli.graph:command", "Show what a spec compiles to."),
     "docs": Entry("rspp.cli.docs:command", "Write the reference pages that are generated from code."),
     "schema": Entry("rspp.cli.schema:command", "Export the contract's JSON Schemas; compare two versions."),
     "kernel": Entry("rspp.cli.kernel:command", "Feed recorded inputs to a kernel; draw its state machines."),
-    "sim": Entry("rspp.cli.sim:command", "Run simulated calls in virtual time, with faults and mutants."),
+    "sim": Entry("rspp.cli.sim:command", "Run simulated calls in virtual time, with faults; plant bugs."),
     "bench": Entry("rspp.cli.bench:command", "Measure the kernel on this machine."),
 }
 

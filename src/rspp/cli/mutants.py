@@ -14,7 +14,12 @@ from rspp.sim.mutants import MUTANTS, Outcome, clean_violations, hunt_all
 @click.option(
     "--sessions", default=150, show_default=True, type=click.IntRange(min=1), help="At most, for each mutant."
 )
-@click.option("--only", type=click.Choice([mutant.name for mutant in MUTANTS]), help="This mutant alone.")
+@click.option(
+    "--only",
+    type=click.Choice([mutant.name for mutant in MUTANTS]),
+    metavar="NAME",
+    help="This mutant alone; a wrong name lists them all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @click.pass_context
 def command(context: click.Context, seed: int, sessions: int, only: str | None, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +29,22 @@ def emit_json(data: Any) -> None:
     """One JSON document, keys sorted, closed by a newline. Structs and dataclasses may be anywhere inside."""
     encoded = msgspec.json.format(msgspec.json.encode(data, order="sorted"), indent=2)
     click.echo(encoded.decode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, and make its directory; a place that cannot be written to is wrong usage, not a traceback."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise click.UsageError(
+            f"cannot write {path}: {error.strerror or error}. Name another place, or make this one writable."
+        ) from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """The same for text, as UTF-8 with plain newlines."""
+    write_bytes(path, content.encode())
 
 
 def console(*, stderr: bool = False) -> Console:

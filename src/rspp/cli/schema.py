@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from rspp.cli.output import Status, emit_json, print_table
+from rspp.cli.output import Status, emit_json, print_table, write_bytes
 from rspp.contract.compat import Change, compare, compare_all
 from rspp.contract.errors import MisuseError
 from rspp.contract.schema import HASH_KEY, schemas
@@ -21,7 +21,7 @@ INDEX: Final = "index.json"
     epilog="Exit status: 0 all is well, 1 a breaking change was found, 2 the command was used wrongly."
 )
 def command() -> None:
-    r"""Write the contract's JSON Schemas, and compare two versions of them.
+    """Write the contract's JSON Schemas, and compare two versions of them.
 
     \b
     Examples:
@@ -35,13 +35,12 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON document.")
 def export(directory: Path, as_json: bool) -> None:
     """Write every schema into DIRECTORY, one file each, with an index of their hashes."""
-    directory.mkdir(parents=True, exist_ok=True)
     rows = []
     for name, schema in schemas().items():
         path = directory / f"{name}{SUFFIX}"
-        path.write_bytes(_pretty(schema))
+        write_bytes(path, _pretty(schema))
         rows.append({"name": name, "id": schema["$id"], "hash": schema[HASH_KEY], "file": path.name})
-    (directory / INDEX).write_bytes(_pretty(rows))
+    write_bytes(directory / INDEX, _pretty(rows))
     if as_json:
         emit_json(rows)
     else:

@@ -16,6 +16,7 @@ from rspp.sim.run import Finding, Report, run_sessions
 from rspp.sim.scenario import Armed
 
 EXTRA: Final[Mapping[str, Entry]] = {
+    "record": Entry("rspp.cli.record:command", "Write one call's inputs to a file for `rspp kernel run`."),
     "mutants": Entry("rspp.cli.mutants:command", "Plant bugs in the kernel; each must be caught."),
 }
 
@@ -47,6 +48,8 @@ class Faults(click.ParamType[str]):
     name = "faults"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.strip(", "):
+            self.fail("it is empty; say all, none, or what `rspp sim faults` lists", param, ctx)
         try:
             chosen(value)
         except UnknownFaultError as error:
@@ -83,7 +86,7 @@ def run(
     save: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Run simulated calls and check them.
+    """Run simulated calls and check them.
 
     \b
     Examples:

@@ -42,7 +42,7 @@ def command(
     show_resolved: bool,
     as_json: bool,
 ) -> None:
-    r"""Check specs as they will run: under their profile and with layers over them.
+    """Check specs as they will run: under their profile and with layers over them.
 
     Settings are laid over each other in this order, the later one winning: the profile's defaults, the spec, the
     environment, the tenant, the session. --show-resolved says for each setting which of them it came from.
@@ -110,7 +110,12 @@ def _print_resolved(path: Path, loaded: Loaded) -> None:
 
 
 def _brief(value: object) -> str:
-    return ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+    """As a spec would say it; what is empty says so instead of leaving a hole."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_brief(item) for item in value) or "(empty)"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "(none)" if value is None else str(value) or "(empty)"
 
 
 def _print_json(loaded: dict[Path, Loaded], problems: list[Problem], *, show_resolved: bool) -> None:

@@ -100,9 +100,9 @@ class Commands:
             node = k.graph.nodes.get(received.target or "")
             if node is not None:
                 mode = received.mode or node.definition.cancel
-            done = node is not None and k.work.cancel_node(node, reason, mode)
+            done = node is not None and k.work.cancelling.cancel_node(node, reason, mode)
         elif scope is CancelScope.CALL:
-            done = k.work.cancel_call(received.target or "", reason, mode)
+            done = k.work.cancelling.cancel_call(received.target or "", reason, mode)
         else:
             done = self._cancel_turn(scope, reason)
         if done and scope in (CancelScope.NODE, CancelScope.CALL):
@@ -181,15 +181,15 @@ class Commands:
     # ---- from providers ------------------------------------------------------------------------------------------
 
     def produced(self, received: i.CallProduced) -> None:
-        self._kernel.work.produced(
+        self._kernel.work.results.produced(
             received.call_id, received.attempt, received.sequence, received.payload, received.port
         )
 
     def finished(self, received: i.CallFinished) -> None:
-        self._kernel.work.finished(received.call_id, received.attempt, received.tokens)
+        self._kernel.work.results.finished(received.call_id, received.attempt, received.tokens)
 
     def grace_due(self, call_id: str) -> None:
-        node_id = self._kernel.work.grace_due(call_id)
+        node_id = self._kernel.work.cancelling.grace_due(call_id)
         if node_id is not None:
             self._desk.announce(
                 SignalName.DEGRADED,

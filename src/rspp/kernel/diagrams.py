@@ -14,7 +14,7 @@ import msgspec
 
 from rspp.contract.words import SessionState, TurnState
 from rspp.kernel.lifecycle import SESSION, TURN
-from rspp.kernel.turn_taking import CALLER, OVERLAP, Caller, Overlap
+from rspp.kernel.listening import CALLER, OVERLAP, Caller, Overlap
 
 Table = Mapping[tuple[StrEnum, StrEnum], StrEnum]
 State = TypeVar("State", bound=StrEnum)
@@ -56,14 +56,14 @@ def machines() -> tuple[Machine, ...]:
         ),
         Machine(
             "Caller",
-            "kernel/turn_taking.CALLER",
+            "kernel/listening.CALLER",
             Caller.QUIET,
             "From the first sound to the end of an utterance. Every state but `quiet` has a deadline.",
             _table(CALLER),
         ),
         Machine(
             "Overlap",
-            "kernel/turn_taking.OVERLAP",
+            "kernel/listening.OVERLAP",
             Overlap.CLEAR,
             "What a voice over the assistant's means. It never stays undecided.",
             _table(OVERLAP),

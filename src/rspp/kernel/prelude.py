@@ -14,8 +14,9 @@ from rspp.contract.words import CancelReason, CancelScope, InterruptionMode, Lat
 from rspp.kernel.desk import Desk
 from rspp.kernel.egress import Egress
 from rspp.kernel.flags import Flag
+from rspp.kernel.listening import Caller, Do, Move
 from rspp.kernel.turn import Turn
-from rspp.kernel.turn_taking import Caller, Do, Move, TurnTaking
+from rspp.kernel.turn_taking import TurnTaking
 from rspp.kernel.turns import Turns
 
 

@@ -99,10 +99,11 @@ class SessionKernel:
 
     def _wire(self) -> None:
         graph = self.graph
-        self.work.graph = self.steps.graph = graph
+        self.work.attach(graph)
+        self.steps.graph = graph
         self.egress.attach(graph)
         joiner = Joiner(self.desk, graph)
-        takers: dict[Role, Taker] = {Role.CALL: self.work, Role.SYNC: self.steps}
+        takers: dict[Role, Taker] = {Role.CALL: self.work.dispatch, Role.SYNC: self.steps}
         for node in graph.nodes.values():
             if node.role not in (Role.SOURCE, Role.SINK):
                 node.taker = takers.get(node.role, joiner)
@@ -244,7 +245,7 @@ class SessionKernel:
         return {"transport": self.connection.capabilities()}
 
     def open_circuits(self) -> frozenset[str]:
-        return self.work.circuits.open_at(self.desk.now)
+        return self.work.book.circuits.open_at(self.desk.now)
 
     def degraded(self) -> tuple[str, ...]:
         return tuple(self._degraded)
@@ -257,7 +258,7 @@ class SessionKernel:
 
     def rescoped(self) -> None:
         """A new epoch owns the session: its own calls go on under it."""
-        for call in self.work.calls.values():
+        for call in self.work.book.calls.values():
             if call.scope.turn_id is None:
                 call.scope = self.desk.scope
 
@@ -305,7 +306,7 @@ class SessionKernel:
         if playing is not None and playing is not turn:
             self.egress.stop(playing, "next_turn")
             self.truncated(playing)
-        self.work.open_turn()
+        self.work.dispatch.open_turn()
         turn.injected = True
         self._progressed = True
         if turn.intent.say:
@@ -339,7 +340,7 @@ class SessionKernel:
         """Has the turn produced everything it will, and has all of it been sent?"""
         return (
             turn.injected
-            and not self.work.turn_busy(turn.id)
+            and not self.work.book.turn_busy(turn.id)
             and self.graph.turn_idle()
             and self.egress.drained()
         )
@@ -347,7 +348,7 @@ class SessionKernel:
     def silence(self, turn: Turn, reason: CancelReason) -> None:
         """The fence first, then everybody who is still working for the turn."""
         self.egress.fence(turn, reason.value)
-        self.work.cancel_turn(turn.id, reason)
+        self.work.cancelling.cancel_turn(turn.id, reason)
         self.steps.cancel_turn(turn.scope, reason)
 
     def turn_settling(self, turn: Turn) -> None:
@@ -431,11 +432,11 @@ class SessionKernel:
             flags=",".join(str(flag) for flag in sorted(self.desk.flags)),
         )
         self.steps.start()
-        self.work.start_session_calls()
+        self.work.dispatch.start_session_calls()
 
     def stopping(self) -> None:
         """The session has ended: nothing is left running."""
-        self.work.end_all(CancelReason.USER_CANCEL)
+        self.work.cancelling.end_all(CancelReason.USER_CANCEL)
         self.steps.stop()
 
     def draining(self) -> None:
@@ -455,13 +456,13 @@ def _handlers(k: SessionKernel) -> Mapping[type, Callable[..., None]]:
         i.AudioReceived: k._audio,
         i.SpeechScored: k._scored,
         i.EndOfTurnScored: lambda r: k.prelude.end_scored(r.probability),
-        i.CallAccepted: lambda r: k.work.accepted(r.call_id, r.attempt),
+        i.CallAccepted: lambda r: k.work.results.accepted(r.call_id, r.attempt),
         i.CallProduced: k.commands.produced,
         i.CallFinished: k.commands.finished,
-        i.CallFailed: lambda r: k.work.failed(
+        i.CallFailed: lambda r: k.work.recovery.failed(
             r.call_id, r.attempt, Failure(r.outcome, r.reason, r.retryable, r.circuit, r.retry_after_ms)
         ),
-        i.CallCancelled: lambda r: k.work.cancelled(r.call_id, r.attempt),
+        i.CallCancelled: lambda r: k.work.cancelling.cancelled(r.call_id, r.attempt),
         i.TextReceived: k.commands.text,
         i.ControlReceived: k.commands.control,
         i.UnknownReceived: k.commands.unknown,
@@ -497,10 +498,10 @@ def _timers(k: SessionKernel) -> Mapping[str, Callable[[str], None]]:
         "egress.overdue": lambda _: k.egress.overdue(),
         "edge": k.graph.edge_due,
         "merge": k.graph.merge_due,
-        "call": k.work.call_due,
-        "call.budget": k.work.budget_due,
-        "call.restart": k.work.restart_due,
-        "retry": k.work.retry_due,
+        "call": k.work.recovery.call_due,
+        "call.budget": k.work.recovery.budget_due,
+        "call.restart": k.work.dispatch.restart_due,
+        "retry": k.work.recovery.retry_due,
         "grace": k.commands.grace_due,
         "turn.budget": lambda _: k.commands.turn_budget_due(),
         "turn.defer": lambda _: k.turns.retry_deferred(),

@@ -1,162 +1,34 @@
 """When the caller began, paused, ended, interrupted or only coughed: decided from recorded inputs, never stuck.
 
-Two machines run side by side, both tables below. `CALLER` follows the caller's voice to the end of an utterance;
-`OVERLAP` decides what a voice over the assistant's means. Every state but the two resting ones has a deadline, so
-whatever stops arriving (scores, transcripts, a release of the talk button), the turn goes on.
-
-        QUIET --sound--> ONSET --voice--> SPEAKING --hush--> PAUSING --end--> ENDING --final--> QUIET
-                           |                 ^------sound------'  ^---sound----'
-        QUIET --press--> TALKING --release--> ENDING
-
-        CLEAR --voice--> HELD or WATCHING --enough--> CLEAR (interrupt)
-                                          --ended --> CLEAR (resume)
+Two machines run side by side; their words and tables are `listening`'s. `CALLER` follows the caller's voice to the end
+of an utterance; `OVERLAP` decides what a voice over the assistant's means. Every state but the two resting ones has a
+deadline, so whatever stops arriving (scores, transcripts, a release of the talk button), the turn goes on.
 
 The moves it makes are read from `moves` by whoever owns the session; it knows nothing of turns, calls or sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
 from typing import Final
-
-import msgspec
 
 from rspp.contract.event import NS_PER_MS, Text
 from rspp.contract.words import InterruptionMode
 from rspp.kernel.flags import Flag
+from rspp.kernel.listening import (
+    CALLER,
+    FINALS_MAX,
+    OVERLAP,
+    Caller,
+    Do,
+    Heard,
+    Move,
+    Over,
+    Overlap,
+    Utterance,
+    same_words,
+    words_of,
+)
 from rspp.spec.graph import TurnTaking as Settings
-
-
-class Caller(StrEnum):
-    QUIET = "quiet"
-    ONSET = "onset"
-    SPEAKING = "speaking"
-    PAUSING = "pausing"
-    ENDING = "ending"
-    TALKING = "talking"
-
-
-class Heard(StrEnum):
-    """What moves the caller's machine."""
-
-    SOUND = "sound"
-    VOICE = "voice"
-    HUSH = "hush"
-    END = "end"
-    FINAL = "final"
-    PRESS = "press"
-    RELEASE = "release"
-    DEADLINE = "deadline"
-
-
-class Overlap(StrEnum):
-    CLEAR = "clear"
-    WATCHING = "watching"
-    HELD = "held"
-
-
-class Over(StrEnum):
-    """What moves the overlap machine."""
-
-    VOICE_HOLD = "voice_hold"
-    VOICE_WATCH = "voice_watch"
-    ENOUGH = "enough"
-    ENDED = "ended"
-    GONE = "assistant_gone"
-    DEADLINE = "deadline"
-
-
-_C, _H = Caller, Heard
-CALLER: Final[Mapping[tuple[Caller, Heard], Caller]] = {
-    (_C.QUIET, _H.SOUND): _C.ONSET,
-    (_C.QUIET, _H.PRESS): _C.TALKING,
-    (_C.ONSET, _H.VOICE): _C.SPEAKING,
-    (_C.ONSET, _H.HUSH): _C.QUIET,
-    (_C.ONSET, _H.DEADLINE): _C.QUIET,
-    (_C.ONSET, _H.PRESS): _C.TALKING,
-    (_C.ONSET, _H.END): _C.ENDING,
-    (_C.SPEAKING, _H.HUSH): _C.PAUSING,
-    (_C.SPEAKING, _H.END): _C.ENDING,
-    (_C.SPEAKING, _H.PRESS): _C.TALKING,
-    (_C.SPEAKING, _H.DEADLINE): _C.ENDING,
-    (_C.PAUSING, _H.SOUND): _C.SPEAKING,
-    (_C.PAUSING, _H.END): _C.ENDING,
-    (_C.PAUSING, _H.PRESS): _C.TALKING,
-    (_C.PAUSING, _H.DEADLINE): _C.ENDING,
-    (_C.ENDING, _H.SOUND): _C.SPEAKING,
-    (_C.ENDING, _H.PRESS): _C.TALKING,
-    (_C.ENDING, _H.FINAL): _C.QUIET,
-    (_C.ENDING, _H.DEADLINE): _C.QUIET,
-    (_C.TALKING, _H.RELEASE): _C.ENDING,
-    (_C.TALKING, _H.END): _C.ENDING,
-    (_C.TALKING, _H.DEADLINE): _C.ENDING,
-}
-
-_O, _V = Overlap, Over
-OVERLAP: Final[Mapping[tuple[Overlap, Over], Overlap]] = {
-    (_O.CLEAR, _V.VOICE_HOLD): _O.HELD,
-    (_O.CLEAR, _V.VOICE_WATCH): _O.WATCHING,
-    (_O.WATCHING, _V.ENOUGH): _O.CLEAR,
-    (_O.WATCHING, _V.ENDED): _O.CLEAR,
-    (_O.WATCHING, _V.GONE): _O.CLEAR,
-    (_O.WATCHING, _V.DEADLINE): _O.CLEAR,
-    (_O.HELD, _V.ENOUGH): _O.CLEAR,
-    (_O.HELD, _V.ENDED): _O.CLEAR,
-    (_O.HELD, _V.GONE): _O.CLEAR,
-    (_O.HELD, _V.DEADLINE): _O.CLEAR,
-}
-
-
-class Do(StrEnum):
-    """A move: what the session should do now."""
-
-    SPEECH_STARTED = "speech_started"
-    SPEECH_STOPPED = "speech_stopped"
-    HOLD = "hold"  # pause the assistant's audio, at once
-    RESUME = "resume"
-    INTERRUPT = "interrupt"
-    BACKCHANNEL = "backchannel"
-    FINALISE = "finalise"  # ask the recogniser for its final
-    SPECULATE = "speculate"
-    SUPERSEDE = "supersede"  # the speculation was wrong
-    CONFIRM = "confirm"  # it was right
-    PROPOSE = "propose"
-    AMEND = "amend"
-    NOTHING = "nothing"  # an utterance without words
-    IGNORED = "ignored"  # an end of utterance with nothing to end
-    IDLE = "idle"
-
-
-class Move(msgspec.Struct, frozen=True, gc=False):
-    do: Do
-    reason: str = ""
-    text: str = ""
-    utterance: int = 0
-
-
-class Utterance(msgspec.Struct):
-    """What has been recognised of the one utterance in hand."""
-
-    number: int = 0
-    finals: tuple[str, ...] = ()
-    partial: str = ""
-    final_since_pause: bool = False
-    started_at: int = 0
-    speculated: str | None = None
-    speculations: int = 0
-    overlapped: bool = False
-    proposed_at: int | None = None
-    proposed_text: str = ""
-    by_digits: bool = False
-
-    @property
-    def text(self) -> str:
-        return " ".join(part for part in (*self.finals, self.partial) if part).strip()
-
-
-# Words beyond this many are not remembered for one utterance: far more than `utterance_ms_max` can hold.
-FINALS_MAX: Final = 512
 
 
 class TurnTaking:
@@ -475,7 +347,7 @@ class TurnTaking:
         utterance = self.utterance
         utterance.proposed_at, utterance.proposed_text = now, text
         if utterance.speculated is not None:
-            if _same_words(utterance.speculated, text):
+            if same_words(utterance.speculated, text):
                 self.moves.append(Move(Do.CONFIRM, reason, text, utterance.number))
                 return
             self._supersede("words_changed")
@@ -493,7 +365,7 @@ class TurnTaking:
         if not text.final or at is None or now - at > self.settings.late_final_ms_max * NS_PER_MS:
             return
         words = " ".join((*utterance.finals, text.text.strip())).strip()
-        if words and not _same_words(words, utterance.proposed_text):
+        if words and not same_words(words, utterance.proposed_text):
             utterance.finals = (*utterance.finals[:FINALS_MAX], text.text.strip())
             utterance.partial = ""
             utterance.proposed_text = words
@@ -524,7 +396,7 @@ class TurnTaking:
 
     def _weigh_words(self, now: int, final: bool) -> None:
         text = self.utterance.text
-        words = _words(text)
+        words = words_of(text)
         if not words or self._only_backchannel(text):
             return
         if final or len(words) >= self.settings.interruption_words_min:
@@ -550,9 +422,9 @@ class TurnTaking:
             self.moves.append(Move(Do.RESUME, reason))
 
     def _only_backchannel(self, text: str) -> bool:
-        said = " ".join(_words(text))
+        said = " ".join(words_of(text))
         return said in self.settings.backchannels or all(
-            w in self.settings.backchannels for w in _words(text)
+            w in self.settings.backchannels for w in words_of(text)
         )
 
     def _idle(self, now: int) -> None:
@@ -576,15 +448,3 @@ class TurnTaking:
         ("digits", _digits_done),
         ("idle", _idle_over),
     )
-
-
-def _words(text: str) -> list[str]:
-    return [
-        word
-        for word in ("".join(c for c in raw if c.isalnum() or c in "'-") for raw in text.lower().split())
-        if word
-    ]
-
-
-def _same_words(one: str, other: str) -> bool:
-    return _words(one) == _words(other)

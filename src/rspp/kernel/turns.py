@@ -19,7 +19,7 @@ from rspp.contract.decisions import OutcomeKind, OutcomeScope, Phase
 from rspp.contract.event import NS_PER_MS
 from rspp.contract.signals import SignalName
 from rspp.contract.transitions import Transition
-from rspp.contract.words import AbortReason, CancelReason, CancelScope, OverlapPolicy, TurnState
+from rspp.contract.words import AbortReason, CancelReason, CancelScope, TurnState
 from rspp.kernel.admission import Admission
 from rspp.kernel.arbiter import RANK_OF, OnIntent, Rank, on_intent, strongest
 from rspp.kernel.authority import Authority

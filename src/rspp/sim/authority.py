@@ -85,7 +85,7 @@ class Authority:
     # ---- faults --------------------------------------------------------------------------------------------------
 
     def arm(self, name: str) -> None:
-        if not self.world.seat.live or self.line.gone:
+        if not self.world.seat.live or self.line.gone or self.line.leaving:
             return  # nobody is left to be taken over for
         if getattr(self, f"_{name}")():
             self.world.fire(name)
@@ -174,8 +174,8 @@ class Authority:
         return True
 
     def _hand_over(self, old: Seat) -> None:
-        if not old.live or self.line.gone:
-            return
+        if not old.live or old is not self.world.seat or self.line.leaving:
+            return  # overtaken by another move, or by the caller
         epoch = self.world.epoch + 1
         old.give(i.MigrationChanged("handoff", epoch))
         old.give(i.MigrationChanged("finish", epoch))
@@ -215,3 +215,6 @@ class Authority:
         seat = world.open(request, world.seats[-1].graph)
         if self.line.up:
             seat.give(i.ConnectionChanged(ConnectionState.CONNECTED))
+        if self.line.leaving:
+            # The caller went while nobody was there to be told.
+            self.line.hang_up(world.knobs.hangs_up)

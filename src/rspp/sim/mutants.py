@@ -17,6 +17,8 @@ from rspp.contract.signals import SignalName
 from rspp.kernel import turns as turns_module
 from rspp.kernel.authority import Authority
 from rspp.kernel.buffers import EdgeQueue
+from rspp.kernel.call_book import CallBook
+from rspp.kernel.cancelling import Cancelling
 from rspp.kernel.commands import Commands
 from rspp.kernel.desk import Desk
 from rspp.kernel.egress import Egress
@@ -28,10 +30,10 @@ from rspp.kernel.levels import RecordingLevels
 from rspp.kernel.placement import Placement
 from rspp.kernel.playout import Playout
 from rspp.kernel.prelude import Prelude
+from rspp.kernel.recovery import Recovery
 from rspp.kernel.session import SessionKernel
 from rspp.kernel.turn_taking import TurnTaking
 from rspp.kernel.turns import Turns
-from rspp.kernel.work import Work
 from rspp.sim import planted as bug
 from rspp.sim.planted import Method
 from rspp.sim.scenario import draw
@@ -88,7 +90,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         bug.plan_of_older_epoch,
     ),
     Mutant(
-        "commits_while_working", "INV-02", "calls still run at commit", Work, "turn_busy", bug.answers(False)
+        "commits_while_working",
+        "INV-02",
+        "calls still run at commit",
+        CallBook,
+        "turn_busy",
+        bug.answers(False),
     ),
     Mutant(
         "commits_unsent",
@@ -165,7 +172,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "waits_for_silent_provider",
         "INV-07",
         "accepting is enough",
-        Work,
+        Recovery,
         "call_due",
         bug.answers(None),
         faults="llm_silent,tts_silent",
@@ -204,12 +211,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "_take",
         bug.after(bug.falls_unrisen),
     ),
-    Mutant("cancel_spares_calls", "INV-09", "providers go on", Work, "cancel_turn", bug.answers(None)),
+    Mutant("cancel_spares_calls", "INV-09", "providers go on", Cancelling, "cancel_turn", bug.answers(None)),
     Mutant(
         "grace_without_end",
         "INV-09",
         "who ignores a cancel may",
-        Work,
+        Cancelling,
         "grace_due",
         bug.answers(None),
         faults="F3",

@@ -25,9 +25,10 @@ from rspp.kernel.gateway import Gateway
 from rspp.kernel.graph import Graph
 from rspp.kernel.lanes import Outbox
 from rspp.kernel.levels import Change, RecordingLevels
+from rspp.kernel.listening import Caller
 from rspp.kernel.playout import Playout
 from rspp.kernel.prelude import Prelude
-from rspp.kernel.turn_taking import Caller, TurnTaking
+from rspp.kernel.turn_taking import TurnTaking
 from rspp.kernel.turns import Turns
 
 Method = Callable[..., Any]
@@ -204,7 +205,7 @@ def falls_unrisen(self: EdgeQueue, *args: Any) -> None:
 
 def generated_is_not_busy(true: Method) -> Method:
     """A turn is done when its calls are, whatever waits to be sent."""
-    return lambda self, turn: turn.injected and not self.work.turn_busy(turn.id)
+    return lambda self, turn: turn.injected and not self.work.book.turn_busy(turn.id)
 
 
 def forgets_the_pause(self: TurnTaking, *args: Any) -> None:

@@ -302,6 +302,7 @@ class Line:
         client.line = self
         self.up = False
         self.gone = False
+        self.leaving = False  # the caller is done, whether or not the line still stands
         self.disturbed_at = 0
         self._stream = world.stream("line")
 
@@ -351,6 +352,7 @@ class Line:
         """The caller is done: says goodbye, vanishes, or the host closes the session."""
         if self.gone:
             return
+        self.leaving = True
         if how == "ends":
             self._change(ConnectionState.ENDED)
         elif how == "disconnects":

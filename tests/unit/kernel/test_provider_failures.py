@@ -167,7 +167,7 @@ def test_a_breaker_names_provider_code_and_thresholds_and_never_payload_or_secre
 def test_with_scrubbing_taken_out_the_same_search_finds_what_was_planted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rspp.kernel.work.scrubbed", lambda reason: reason)
+    monkeypatch.setattr("rspp.kernel.recovery.scrubbed", lambda reason: reason)
     said = everything(planted_breaker())
     assert [planted for planted in PLANTED if planted in said] == list(PLANTED)
 

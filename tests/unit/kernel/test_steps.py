@@ -68,7 +68,7 @@ def spoken(rig: Rig) -> list[str]:
 
 def finish(rig: Rig) -> None:
     rig.finish("llm")
-    while rig.kernel.turn() is not None and rig.kernel.work.turn_busy("s1/turn-1"):
+    while rig.kernel.turn() is not None and rig.kernel.work.book.turn_busy("s1/turn-1"):
         rig.speech(20)
     rig.advance(1_000)
 

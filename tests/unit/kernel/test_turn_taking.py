@@ -11,7 +11,8 @@ import pytest
 from rspp.contract.event import NS_PER_MS, Text
 from rspp.contract.words import InterruptionMode as Mode
 from rspp.kernel.flags import Flag, resolve
-from rspp.kernel.turn_taking import CALLER, OVERLAP, Caller, Do, Heard, Over, Overlap, TurnTaking
+from rspp.kernel.listening import CALLER, OVERLAP, Caller, Do, Heard, Over, Overlap
+from rspp.kernel.turn_taking import TurnTaking
 from rspp.spec import voice_template
 
 PROFILE = voice_template().policies.turn_taking

@@ -1,0 +1,110 @@
+"""The calls of one session: which there are, which is in hand at each node, and how one ends.
+
+Whoever begins, answers, recovers or cancels a call writes here; nothing else knows how many there are. Ended calls are
+remembered for a while, so that what comes late is known as late.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from rspp.contract import emitters
+from rspp.contract.event import Text
+from rspp.contract.signals import SignalName
+from rspp.contract.words import AbortReason, CancelScope, OutcomeClass
+from rspp.kernel.admission import Admission
+from rspp.kernel.calls import Call, CallState, Circuits
+from rspp.kernel.desk import Desk
+from rspp.kernel.effects import Message
+from rspp.kernel.graph import Graph, NodeRun
+from rspp.kernel.turn import Turn
+
+ENDED_MAX: Final = 128
+
+
+class Owner(Protocol):
+    """What this needs of the session that it works for."""
+
+    def turn(self) -> Turn | None: ...
+    def history(self) -> tuple[Message, ...]: ...
+    def transcript(self, text: Text) -> None: ...
+    def capability_lost(self, modality: str, reason: str) -> None: ...
+    def capability_back(self, modality: str) -> None: ...
+    def turn_failed(self, reason: AbortReason, detail: str) -> None: ...
+    def turn_progressed(self) -> None: ...
+
+
+class CallBook:
+    """All calls of one session."""
+
+    graph: Graph  # attached once it is built, before anything is begun
+
+    def __init__(self, desk: Desk, admission: Admission, owner: Owner) -> None:
+        self._desk = desk
+        self.admission = admission
+        self.owner = owner
+        self.policy = desk.policies.calls
+        self.circuits = Circuits(self.policy)
+        self.calls: dict[str, Call] = {}  # bounded: live ones by the graph's nodes, ended ones by ENDED_MAX
+        self.current: dict[str, Call] = {}
+        self.late_dropped = 0
+
+    def node(self, call: Call) -> NodeRun:
+        return self.graph.nodes[call.node_id]
+
+    def turn_of(self, call: Call) -> Turn | None:
+        """The open turn, if the call belongs to it."""
+        turn = self.owner.turn()
+        return turn if turn is not None and call.scope.turn_id == turn.id else None
+
+    def turn_busy(self, turn_id: str) -> bool:
+        return any(call.scope.turn_id == turn_id and call.live for call in self.current.values())
+
+    def close(self, call: Call, outcome: OutcomeClass, reason: str, *, pump: bool = True) -> None:
+        desk, node = self._desk, self.graph.nodes[call.node_id]
+        call.end(desk.now, outcome, reason)
+        if call.probe and outcome is not OutcomeClass.SUCCESS:
+            self.circuits.abandoned(call.provider)
+        for kind in ("call", "call.budget", "retry", "grace"):
+            desk.disarm(kind, call.id)
+        self.admission.done(call.fairness_key)
+        desk.fences.release(CancelScope.CALL, call.id, desk.now)
+        turn = self.owner.turn()
+        if turn is not None and call.scope.turn_id == turn.id:
+            turn.outcome_of(call)
+        desk.announce(
+            SignalName.CALL_ENDED,
+            emitters.CALLS,
+            call.scope,
+            reason=reason or None,
+            node_id=node.id,
+            invocation_id=call.id,
+            outcome=outcome.value,
+            attempts=call.attempt,
+            provider=call.provider,
+        )
+        if self.current.get(node.id) is call:
+            del self.current[node.id]
+        self._forget()
+        if pump and node.turn_scoped:
+            node.open = turn is not None and call.scope.turn_id == turn.id
+            self.graph.pump(node)
+            self.owner.turn_progressed()
+
+    def _forget(self) -> None:
+        ended = [call.id for call in self.calls.values() if call.state is CallState.ENDED]
+        for call_id in ended[: max(0, len(ended) - ENDED_MAX)]:
+            del self.calls[call_id]
+
+    def late(self, call: Call | None, call_id: str, why: str) -> None:
+        """Output of a call that is over: dropped where it stands, counted, and marked if a cancel made it late."""
+        self.late_dropped += 1
+        cancelled = call is not None and call.cancel_sent_at is not None
+        self._desk.announce(
+            SignalName.LATE_OUTPUT_DROPPED,
+            emitters.FENCES,
+            call.scope if call else None,
+            reason=why,
+            invocation_id=call_id[:256],
+            late=bool(cancelled and call is not None and call.scope.turn_id),
+        )
