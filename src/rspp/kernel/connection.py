@@ -21,6 +21,7 @@ from rspp.kernel.effects import CloseConnection, EndSession
 from rspp.kernel.egress import Egress
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.lifecycle import REFUSED_SESSION, SESSION, SessionTrigger, step
+from rspp.kernel.playout import LINE
 from rspp.kernel.turn import Turn
 from rspp.kernel.turns import Turns
 
@@ -130,14 +131,15 @@ class Connection:
             self._owner.gateway.restart_stream()
             playing = self._owner.egress.playing
             if playing is not None:
-                playing.playout.resume(desk.now)
+                playing.playout.resume(desk.now, LINE)
+                self._owner.egress.rearm(playing)
         self._owner.egress.pump()
 
     def _cut(self) -> None:
         desk = self._desk
         playing = self._owner.egress.playing
         if playing is not None:
-            playing.playout.pause(desk.now)
+            playing.playout.pause(desk.now, LINE)
         if ("disconnect", "") not in desk.timers:
             desk.arm("disconnect", desk.now + self._limits.disconnect_ms_max * NS_PER_MS)
 
@@ -187,12 +189,10 @@ class Connection:
             self.move(SessionTrigger.DRAIN_DEADLINE)
 
     def drained_if_idle(self) -> None:
-        """A draining session with nothing left to do has ended."""
-        if (
-            self.state is SessionState.DRAINING
-            and self._owner.turn() is None
-            and self._owner.egress.playing is None
-        ):
+        """A draining session with nothing left to do, or nobody left to hear it, has ended."""
+        if self.state is not SessionState.DRAINING or self._owner.turn() is not None:
+            return
+        if self._owner.egress.playing is None or not self.sending:
             self.move(SessionTrigger.DRAINED)
 
     def close(self, reason: str, drain: bool) -> None:

@@ -64,7 +64,8 @@ class Desk:
             epoch=request.epoch,
             lease_token=request.lease_token,
         )
-        self.sequence = 0
+        # A successor's numbers lie above all that an earlier epoch can have given.
+        self.sequence = request.epoch << 32 if request.resume is not None else 0
         self.outbox = Outbox(limits.lane_items_max)
         self.fences = Fences(limits.late_window_ms * 1_000_000)
         self.timebase = Timebase(request.anchor, limits.max_skew_ms)

@@ -204,7 +204,7 @@ class Egress:
     def hold(self, reason: str) -> None:
         """Silence now, undecided: the audio waits where it is."""
         turn = self.playing
-        if turn is None or turn.playout.paused_at is not None or not turn.playout.audible(self._desk.now):
+        if turn is None or turn.playout.held or not turn.playout.audible(self._desk.now):
             return
         turn.playout.pause(self._desk.now)
         self._desk.do(PausePlayback(turn.id))
@@ -212,12 +212,27 @@ class Egress:
 
     def resume(self, reason: str) -> None:
         turn = self.playing
-        if turn is None or turn.playout.paused_at is None:
+        if turn is None or not turn.playout.held:
             return
         turn.playout.resume(self._desk.now)
         self._desk.do(ResumePlayback(turn.id))
         self._desk.announce(SignalName.PLAYBACK_RESUMED, emitters.PLAYOUT, turn.scope, reason=reason)
+        self.rearm(turn)
         self.pump()
+
+    def rearm(self, turn: Turn) -> None:
+        """Be woken when what was sent will have been played; not while it stands still."""
+        if turn.playout.first_sent_at is not None and turn.playout.paused_at is None:
+            self._desk.arm("egress.quiet", max(turn.playout.quiet_at(), self._desk.now + 1))
+
+    def closed(self, turn: Turn) -> None:
+        """The turn has ended; its audio is heard to the end, and was perhaps already."""
+        if self.playing is not turn:
+            return
+        if turn.playout.reported_complete:
+            self._complete(turn)
+        else:
+            self.rearm(turn)
 
     def fence(self, turn: Turn, reason: str) -> None:
         """From here on nothing of this turn leaves, and what the client has buffered is thrown away."""
@@ -279,6 +294,7 @@ class Egress:
                 playout.reported(desk.now, heard_ms)
         elif what == "completed":
             playout.reported(desk.now, heard_ms)
+            playout.reported_complete = True
             if not playout.cancelled and turn.terminal is not None:
                 self._complete(turn)
 
@@ -316,14 +332,15 @@ class Egress:
         if turn is None:
             return
         self._owner.audible_changed()
-        if turn.terminal is None:
-            return
         playout = turn.playout
+        if turn.terminal is None or playout.paused_at is not None:
+            return
         if not playout.reports:
             self._complete(turn)
         elif not playout.completed:
             desk.arm("egress.overdue", desk.now + self._settings.report_ms_max * NS_PER_MS)
 
     def overdue(self) -> None:
-        if self.playing is not None and self.playing.terminal is not None:
-            self._complete(self.playing)
+        playing = self.playing
+        if playing is not None and playing.terminal is not None and playing.playout.paused_at is None:
+            self._complete(playing)

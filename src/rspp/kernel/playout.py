@@ -19,6 +19,9 @@ from rspp.spec.graph import Playout as Settings
 # remembering a word too few is better than a word that nobody heard.
 CHARACTERS_PER_SECOND_MIN: Final = 10
 SEGMENTS_MAX: Final = 4096
+# Why audio stands still.
+HOLD: Final = "hold"
+LINE: Final = "line"
 
 
 class Speech(msgspec.Struct):
@@ -54,6 +57,7 @@ class Playout:
 
     __slots__ = (
         "_horizon",
+        "_pauses",
         "_sent_us",
         "_settings",
         "accepted",
@@ -65,6 +69,7 @@ class Playout:
         "paused_at",
         "rate",
         "refused",
+        "reported_complete",
         "reports",
         "segments",
         "speeches",
@@ -84,6 +89,8 @@ class Playout:
         self.first_sent_at: int | None = None
         self.started_at: int | None = None
         self.paused_at: int | None = None
+        self._pauses: dict[str, None] = {}
+        self.reported_complete = False
         self.accepted = 0
         self.refused = 0
         self.completed = False
@@ -115,6 +122,7 @@ class Playout:
         if self._horizon < now:
             self._horizon = now
         self._horizon += duration_us * 1000
+        self.reported_complete = False
         if self.first_sent_at is None:
             self.first_sent_at = now
         segments = self.segments
@@ -124,16 +132,24 @@ class Playout:
         self._sent_us += duration_us
         segments[-1].sent_us += duration_us
 
-    def pause(self, now: int) -> None:
+    def pause(self, now: int, why: str = HOLD) -> None:
+        """The audio stands still: because a voice is being weighed, because the line is down, or both."""
+        self._pauses[why] = None
         if self.paused_at is None:
             self.paused_at = now
 
-    def resume(self, now: int) -> None:
-        """Playing goes on where it stopped: what was ahead of the caller then is ahead still."""
-        if self.paused_at is not None:
+    def resume(self, now: int, why: str = HOLD) -> None:
+        """One reason less; with none left, playing goes on where it stopped: what was ahead then is ahead still."""
+        self._pauses.pop(why, None)
+        if self.paused_at is not None and not self._pauses:
             if self._horizon > self.paused_at:
                 self._horizon += now - self.paused_at
             self.paused_at = None
+
+    @property
+    def held(self) -> bool:
+        """Is it paused because it is not decided yet what a voice means?"""
+        return HOLD in self._pauses
 
     # ---- what was heard ------------------------------------------------------------------------------------------
 

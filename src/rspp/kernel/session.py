@@ -345,9 +345,9 @@ class SessionKernel:
             and self.egress.drained()
         )
 
-    def silence(self, turn: Turn, reason: CancelReason) -> None:
+    def silence(self, turn: Turn, reason: CancelReason, why: str) -> None:
         """The fence first, then everybody who is still working for the turn."""
-        self.egress.fence(turn, reason.value)
+        self.egress.fence(turn, why)
         self.work.cancelling.cancel_turn(turn.id, reason)
         self.steps.cancel_turn(turn.scope, reason)
 
@@ -371,8 +371,7 @@ class SessionKernel:
         change = self.levels.turn_boundary(desk.now)
         if change is not None:
             self.level_changed(change)
-        if turn.playout.first_sent_at is not None and self.egress.playing is turn:
-            desk.arm("egress.quiet", max(turn.playout.quiet_at(), desk.now + 1))
+        self.egress.closed(turn)
         self._apologise(turn)
         self._progressed = True
 

@@ -36,6 +36,13 @@ from rspp.kernel.turn import Cancelled, Intent, Turn
 
 CLOSED_MAX: Final = 16  # closed turns remembered, for what comes late
 
+# What a turn's calls are told when it ends without a cancellation; what is not here came from outside.
+CALLS_END_FOR: Final = {
+    AbortReason.BUDGET_EXHAUSTED: CancelReason.TIMEOUT,
+    AbortReason.PROVIDER_FAILURE: CancelReason.PROVIDER_ERROR,
+    AbortReason.NODE_TIMEOUT_OR_FAILURE: CancelReason.PROVIDER_ERROR,
+    AbortReason.RUNTIME_INTERNAL_ERROR: CancelReason.PROVIDER_ERROR,
+}
 REFUSALS: Final = {
     OutcomeKind.REJECT: (SignalName.REJECT, TurnTrigger.REJECT, emitters.ADMISSION),
     OutcomeKind.DEFER: (SignalName.DEFER, TurnTrigger.DEFER, emitters.ADMISSION),
@@ -56,7 +63,7 @@ class Owner(Protocol):
     def open_circuits(self) -> frozenset[str]: ...
     def degraded(self) -> tuple[str, ...]: ...
     def turn_opened(self, turn: Turn) -> None: ...
-    def silence(self, turn: Turn, reason: CancelReason) -> None: ...
+    def silence(self, turn: Turn, reason: CancelReason, why: str) -> None: ...
     def turn_settling(self, turn: Turn) -> None: ...
     def turn_closed(self, turn: Turn) -> None: ...
     def generated(self, turn: Turn) -> bool: ...
@@ -137,8 +144,11 @@ class Turns:
 
     def _open(self, intent: Intent) -> None:
         desk = self._desk
-        self.deferred = None
-        desk.disarm("turn.defer")
+        if self.deferred is not None:
+            # One wish at a time: the newer one counts, and the older is not forgotten without a word.
+            self.deferred = None
+            desk.disarm("turn.defer")
+            desk.announce(SignalName.OVERLAP_DECIDED, emitters.ARBITER, reason="deferred_intent_superseded")
         self._move_idle(TurnTrigger.PROPOSED)
         refused = self._gates()
         if refused is not None:
@@ -307,7 +317,7 @@ class Turns:
             return False
         if turn.cancelled is None:
             accepted_at = desk.now
-            self._owner.silence(turn, reason)
+            self._owner.silence(turn, reason, reason.value)
             turn.cancelled = Cancelled(scope, reason, accepted_at, desk.now, desk.now)
             desk.announce(
                 SignalName.CANCEL,
@@ -343,7 +353,7 @@ class Turns:
         turn.terminal_reason = reason
         turn.settled = Rank.SUCCESS
         if reason is not None and not turn.fenced:
-            self._owner.silence(turn, CancelReason.PROVIDER_ERROR)
+            self._silence(turn)
         if reason is AbortReason.AUTHORITY_LOSS:
             self._deauthorize(turn)
         desk.disarm("turn.budget", turn.id)
@@ -352,6 +362,11 @@ class Turns:
         turn.terminal_at = desk.now
         desk.do(StoreEvidence(turn.evidence_id, terminal_record(turn, self._authority.epoch)))
         desk.arm("turn.evidence", desk.now + self._limits.evidence_append_ms_max * NS_PER_MS, turn.id)
+
+    def _silence(self, turn: Turn) -> None:
+        """Nobody cancelled it, but it ends: whoever works for it stops, and is told the nearest of the four reasons."""
+        why = turn.terminal_reason or AbortReason.RECORDING_EVIDENCE_UNAVAILABLE
+        self._owner.silence(turn, CALLS_END_FOR.get(why, CancelReason.USER_CANCEL), why.value)
 
     def _deauthorize(self, turn: Turn) -> None:
         desk = self._desk
@@ -393,7 +408,7 @@ class Turns:
         if turn.terminal_reason not in (AbortReason.AUTHORITY_LOSS, AbortReason.CANCELLED):
             turn.terminal_reason = AbortReason.RECORDING_EVIDENCE_UNAVAILABLE
         if not turn.fenced:
-            self._owner.silence(turn, CancelReason.PROVIDER_ERROR)
+            self._silence(turn)
         # The failed append's own record goes to the space that is reserved for it; nobody waits for it.
         turn.evidence_id = f"or02/{turn.id}/{desk.number()}"
         desk.do(StoreEvidence(turn.evidence_id, terminal_record(turn, self._authority.epoch)))

@@ -65,6 +65,8 @@ class OutputChecks:
             view.epoch, view.revoked = change.epoch, False
             view.expires_at = change.expires_at if change.expires_at is not None else view.expires_at
             self.causes("rotated")
+        elif change.change in ("issued", "rotated") and change.epoch == view.epoch and view.held():
+            view.expires_at = change.expires_at if change.expires_at is not None else view.expires_at
         elif change.change == "renewed" and change.epoch == view.epoch and not view.revoked:
             view.expires_at = max(view.expires_at, change.expires_at or 0)
         elif change.change == "revoked" and change.epoch >= view.epoch:
@@ -235,7 +237,9 @@ class OutputChecks:
         gone = []
         for call in view.calls.values():
             if call.ended:
-                gone.append(call.id)
+                # Audio of the open turn may still be waiting to leave: what it says must be known then.
+                if view.open_turn is None or call.turn_id != view.open_turn.id:
+                    gone.append(call.id)
             elif (
                 call.cancel_sent_at is not None and view.now > call.cancel_sent_at + grace and not view.ended
             ):
