@@ -56,6 +56,7 @@ def demo_scenario(seed: int) -> Scenario:
             late_events="drop",
             recording_level="L0",
             synchronised=False,
+            narrow=False,
             reports=True,
             network_ms=20,
             stt_partial_ms=120,

@@ -165,8 +165,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "INV-07",
         "a pause has no deadline",
         TurnTaking,
-        "_pausing",
+        "_enter",
         bug.after(bug.forgets_the_pause),
+        faults="end_of_turn_fails",
     ),
     Mutant(
         "waits_for_silent_provider",

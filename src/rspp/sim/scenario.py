@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from rspp.contract.plan import RecordingPolicy, SyncDropPolicy
-from rspp.contract.words import BufferStrategy, RecordingLevel, SyncPolicy
+from rspp.contract.plan import RecordingPolicy, SyncDropPolicy, Watermark, Watermarks
+from rspp.contract.words import BufferStrategy, EventKind, RecordingLevel, SyncPolicy
 from rspp.kernel.determinism import Stream
 from rspp.sim.faults import FAULTS, chosen
 from rspp.sim.script import Act, draw_script
@@ -51,6 +51,7 @@ MOMENTS: Final = (
     "intent_queued",
     "defer",
 )
+NARROW_ITEMS: Final = 150
 MAIN_CLASSES: Final = ("F1", "F2", "F3", "F4", "F5", "F6", "F7", "F8")
 
 
@@ -65,6 +66,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
     late_events: str
     recording_level: str
     synchronised: bool
+    narrow: bool
     reports: bool
     network_ms: int
     stt_partial_ms: int
@@ -117,7 +119,7 @@ def draw(seed: int, session: int, wish: str = "all") -> Scenario:
         session=session,
         wish=wish,
         seconds=seconds,
-        knobs=_draw_knobs(stream, "sync_cut" in faults),
+        knobs=_draw_knobs(stream, synchronised="sync_cut" in faults, narrow="tts_ignores_throttle" in faults),
         script=draw_script(stream, seconds),
         faults=tuple(sorted(armed, key=lambda one: (one.at_ms, one.name))),
     )
@@ -155,7 +157,7 @@ def pick(stream: Stream, choices: Any) -> Any:
     return choices[stream.below(len(choices))]
 
 
-def _draw_knobs(stream: Stream, synchronised: bool) -> Knobs:
+def _draw_knobs(stream: Stream, *, synchronised: bool, narrow: bool) -> Knobs:
     return Knobs(
         interruption=pick(stream, ("pause_then_decide", "pause_then_decide", "speech", "words", "never")),
         overlap=pick(stream, ("preempt", "preempt", "queue", "refuse")),
@@ -165,6 +167,7 @@ def _draw_knobs(stream: Stream, synchronised: bool) -> Knobs:
         late_events=pick(stream, ("drop", "repropose", "diagnose")),
         recording_level=pick(stream, ("L0", "L1", "L2")),
         synchronised=synchronised,
+        narrow=narrow,
         reports=pick(stream, (True, True, True, False)),
         network_ms=pick(stream, (5, 20, 40, 80)),
         stt_partial_ms=60 + stream.below(200),
@@ -192,6 +195,7 @@ def graph_of(knobs: Knobs) -> GraphDefinition:
         knobs.late_events,
         knobs.recording_level,
         knobs.synchronised,
+        knobs.narrow,
     )
 
 
@@ -205,10 +209,12 @@ def _graph(
     late_events: str,
     level: str,
     synchronised: bool,
+    narrow: bool,
 ) -> GraphDefinition:
     graph = _template(interruption, overlap, speculation, apology, degrade_tts, late_events)
     if level != "L0":
         graph = msgspec.structs.replace(graph, recording_policy=RecordingPolicy(level=RecordingLevel(level)))
+    graph = _narrow(graph) if narrow else graph
     return _synchronised(graph) if synchronised else graph
 
 
@@ -223,6 +229,23 @@ def _template(
         degrade_on=["tts"] if degrade_tts else [],
         late_events=late_events,
     )
+
+
+def _narrow(graph: GraphDefinition) -> GraphDefinition:
+    """The same, with little room before the caller: a synthesiser that does not stop when told overflows it."""
+    marks = Watermarks(queue_items=Watermark(high=120, low=60))
+    edges = tuple(
+        msgspec.structs.replace(
+            edge,
+            buffer=msgspec.structs.replace(
+                edge.buffer, max_queue_items=NARROW_ITEMS, watermarks=marks, max_block_time_ms=250
+            ),
+        )
+        if edge.target == "speaker" and EventKind.AUDIO in edge.kinds
+        else edge
+        for edge in graph.edges
+    )
+    return msgspec.structs.replace(graph, edges=edges)
 
 
 def _synchronised(graph: GraphDefinition) -> GraphDefinition:

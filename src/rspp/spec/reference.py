@@ -20,6 +20,7 @@ from rspp.spec.model import LayerSpec, PipelineSpec, PolicySettings
 from rspp.spec.normalise import WORDS
 from rspp.spec.problem import shown
 from rspp.spec.profile import ROWS, SECTIONS
+from rspp.spec.reference_contract import codes, signals
 from rspp.spec.reference_events import EXAMPLE, FIELDS
 from rspp.spec.schema import overlay_of, schema_of, spec_schema
 from rspp.spec.template import TEMPLATES
@@ -38,6 +39,8 @@ def pages() -> dict[str, str]:
         "reference/policies.md": _policies_page(),
         "reference/node-types.md": _nodes_page(DEFAULT.types.values()),
         "reference/events.md": _events_page(),
+        "reference/signals.md": _page("Signals", signals()),
+        "reference/codes.md": _page("Error codes", codes()),
         "profile-simple-v1.md": _profile_page(),
     }
 
@@ -62,6 +65,8 @@ def _index() -> str:
             "- [Policies](policies.md): every setting, its type and its bounds",
             "- [Node types](node-types.md): ports and configuration",
             "- [Events](events.md): the envelope and its payloads",
+            "- [Signals](signals.md): the control vocabulary, who may emit what, and what it must carry",
+            "- [Error codes](codes.md): every stable code with its remedy, and the five error classes",
             f"- [Profile {SIMPLE_PROFILE}](../profile-simple-v1.md): every default, with its reason",
         ],
     )
