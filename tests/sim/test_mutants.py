@@ -12,7 +12,13 @@ from rspp.kernel.buffers import EdgeQueue
 from rspp.kernel.invariants import INVARIANTS
 from rspp.sim.mutants import MUTANTS, clean_violations, hunt, planted, violations
 
-QUICK = ("fence_off_by_one", "second_terminal", "stale_epoch_accepted", "telemetry_before_control", "unbounded_edge")
+QUICK = (
+    "fence_off_by_one",
+    "second_terminal",
+    "stale_epoch_accepted",
+    "telemetry_before_control",
+    "unbounded_edge",
+)
 
 
 def test_every_invariant_has_a_bug_that_breaks_it_and_there_are_thirty_at_least() -> None:

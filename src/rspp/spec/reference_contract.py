@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from rspp.contract.codes import CODES
 from rspp.contract.errors import ERROR_CLASSES
 from rspp.contract.signals import CORE_SIGNALS, SIGNALS
 
-SCOPES = {"session": "session", "turn": "turn", "any": "session or turn"}
+SCOPES: Final = {"session": "session", "turn": "turn", "any": "session or turn"}
 
 
 def signals() -> Iterator[str]:

@@ -56,8 +56,8 @@ def test_the_effects_are_listed_with_time_lane_and_summary(file: Path) -> None:
     output = run("run", file, "--effects").output
     assert "session_started" in output
     assert "digest" in output
-    rows = [line.split() for line in output.splitlines() if "invoke" in line]
-    assert [row[1:3] for row in rows] == [["data", "invoke"]] * 3
+    rows = [row for row in (line.split() for line in output.splitlines()) if row[2:3] == ["invoke"]]
+    assert [row[1] for row in rows] == ["data"] * 3
 
 
 def test_upto_stops_early(file: Path) -> None:
