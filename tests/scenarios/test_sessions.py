@@ -15,7 +15,7 @@ from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.lifecycle import SESSION, SessionTrigger, TurnTrigger
 from rspp.spec import compile_text, voice_template
-from rspp.testing.rig import Rig, snapshot
+from rspp.testing.rig import Rig, replayed, snapshot
 
 # ---- the session's life --------------------------------------------------------------------------------------------
 
@@ -152,6 +152,7 @@ def clash(policy: str, late: str = "drop") -> tuple[list[Any], str]:
         for s in rig.signals("overlap_decided", "cancel", "abort", "commit", "close", "late_output_dropped")
     ]
     plans = [r.entry for r in rig.of(fx.Record) if type(r.entry).__name__ == "ResolvedTurnPlan"]
+    assert replayed(rig) == [effect for _, effect in rig.effects], "replayed, it goes the same way"
     return decided, plans[0].plan_hash  # type: ignore[union-attr]
 
 

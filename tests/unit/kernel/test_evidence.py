@@ -124,7 +124,6 @@ ENDINGS: list[tuple[Callable[[], Rig], AbortReason | None]] = [
 ]
 
 
-@pytest.mark.proves("NF-028")
 @pytest.mark.parametrize(
     ("ending", "reason"), ENDINGS, ids=lambda value: getattr(value, "__name__", str(value))
 )
@@ -140,7 +139,6 @@ def test_a_turn_leaves_a_complete_record_however_it_ends(
     assert evidence.invocation_outcomes, "provider work was done, so it stands in the record"
 
 
-@pytest.mark.proves("NF-029")
 @pytest.mark.parametrize(
     ("ending", "reason"), ENDINGS, ids=lambda value: getattr(value, "__name__", str(value))
 )
@@ -190,7 +188,6 @@ def removed(name: str) -> object:
     return None if name.endswith("_at") or "epoch" in name or "seed" in name else ""
 
 
-@pytest.mark.proves("NF-028")
 @pytest.mark.parametrize("name", DUE)
 def test_a_field_that_is_removed_is_missed_by_name(name: str) -> None:
     ((evidence, stamp),) = records(cancelled_at_work())
@@ -198,7 +195,6 @@ def test_a_field_that_is_removed_is_missed_by_name(name: str) -> None:
     assert name in missing_fields(without, stamp)
 
 
-@pytest.mark.proves("NF-028")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -229,7 +225,6 @@ def test_a_field_that_is_corrupted_is_missed_by_name(name: str, value: object) -
     assert name in missing_fields(corrupted, stamp)
 
 
-@pytest.mark.proves("NF-028")
 @pytest.mark.parametrize("name", SnapshotProvenance.__struct_fields__)
 def test_each_of_the_six_snapshot_references_is_due(name: str) -> None:
     ((evidence, stamp),) = records(commits())
@@ -239,7 +234,6 @@ def test_each_of_the_six_snapshot_references_is_due(name: str) -> None:
     assert missing_fields(without, stamp) == (f"snapshot_provenance.{name}",)
 
 
-@pytest.mark.proves("NF-028")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -260,7 +254,6 @@ def test_what_is_missing_of_a_call_is_named_with_its_place(name: str, value: obj
     assert missing_fields(without, stamp) == (f"invocation_outcomes[0].{name}",)
 
 
-@pytest.mark.proves("NF-028")
 def test_without_its_close_stamp_or_with_anothers_a_turn_is_not_closed() -> None:
     ((evidence, stamp),) = records(commits())
     assert stamp is not None

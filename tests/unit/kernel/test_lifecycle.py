@@ -129,14 +129,12 @@ def whole(rig: Rig) -> bool:
     return all(shown in (["commit", "close"], ["abort", "close"]) for shown in terminals(rig).values())
 
 
-@pytest.mark.proves("NF-029")
 def test_in_mixed_traffic_every_accepted_turn_shows_one_terminal_and_then_close() -> None:
     rig = traffic()
     assert len(terminals(rig)) == 6
     assert whole(rig)
 
 
-@pytest.mark.proves("NF-029")
 def test_a_second_terminal_is_refused_however_often_it_is_tried() -> None:
     rig = traffic()
     turns = rig.kernel.turns
@@ -149,7 +147,6 @@ def test_a_second_terminal_is_refused_however_often_it_is_tried() -> None:
     assert all(signal.reason == REFUSED_TURN for signal in rig.signals("transition_refused"))
 
 
-@pytest.mark.proves("NF-029")
 def test_the_gate_sees_it_when_the_guard_is_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A build whose `_end` may run twice shows two terminals, and the check of this file says so."""
     end = turns_module.Turns._end

@@ -111,7 +111,6 @@ def test_a_duplicate_chunk_is_dropped_and_an_unknown_calls_output_too() -> None:
 # ---- text -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.proves("F-024")
 def test_a_long_recognition_moves_forward_with_one_final_a_segment() -> None:
     rig = Rig()
     rig.connect()
@@ -122,7 +121,6 @@ def test_a_long_recognition_moves_forward_with_one_final_a_segment() -> None:
     assert rig.names("error_raised") == []
 
 
-@pytest.mark.proves("F-024")
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
@@ -148,7 +146,6 @@ def test_a_late_partial_a_second_and_an_edited_final_are_refused_with_a_marker(
     assert before == (repr(heard.heard) if hasattr(heard, "transcript") else len(rig.effects) - 1)
 
 
-@pytest.mark.proves("F-024")
 def test_a_revision_that_goes_back_is_refused_and_does_not_travel() -> None:
     rig = Rig()
     rig.connect()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from rspp.spec import DEFAULT, Catalog, GraphDefinition, compile_text, load
 from rspp.spec.model import NodeSpec, SubgraphSpec
 
@@ -48,7 +46,6 @@ def graph(name: str, pin: str, catalog: Catalog) -> GraphDefinition:
     return compile_text(PIPELINE.format(name=name, pin=pin), catalog=catalog)
 
 
-@pytest.mark.proves("F-019")
 def test_a_new_module_version_reaches_only_the_pipeline_that_pins_it() -> None:
     first = published(("v1", "keep"))
     both = published(("v1", "keep"), ("v2", "strip"))
@@ -60,7 +57,6 @@ def test_a_new_module_version_reaches_only_the_pipeline_that_pins_it() -> None:
     assert next(n for n in two.nodes if n.id == "tidy/filter").config["markdown"] == "strip"
 
 
-@pytest.mark.proves("F-019")
 def test_a_missing_module_and_a_recursive_one_are_errors() -> None:
     missing = load(PIPELINE.format(name="p", pin="v9"), catalog=published(("v1", "keep")))
     assert [p.code for p in missing.errors] == ["module_missing"]
