@@ -73,6 +73,8 @@ def command(context: click.Context, file: Path, seed: int, session: int, faults:
     else:
         click.echo(f"{file}: {len(seat.inputs)} inputs, digest of the effects {watcher.digest.hexdigest()}")
         click.echo(
-            "its replay does the same" if same else "its replay differs: not all of the call is inputs"
+            "its replay does the same"
+            if same
+            else "its replay differs: a node of the simulation did what the node of that name in rspp.nodes does not do"
         )
     context.exit(Status.OK if same else Status.PROBLEM)

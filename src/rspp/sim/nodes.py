@@ -12,9 +12,9 @@ from rspp.contract.event import NS_PER_MS, Audio, Event
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.hosting import Context, NodeFactory
+from rspp.nodes import Segmenter
 from rspp.sim.scenario import IN_STEP, Scenario
 from rspp.sim.world import Seat, World
-from rspp.testing.rig import Sentences
 
 NODE: Final = "segmenter"
 
@@ -23,11 +23,13 @@ class NodeBrokeError(RuntimeError):
     """What the broken node raises."""
 
 
-class Flaky(Sentences):
-    """A segmenter; each armed fault spoils the first event after its time."""
+class Flaky(Segmenter):
+    """The real segmenter; each armed fault spoils the first event after its time."""
 
-    def __init__(self, faults: list[tuple[int, str]], fire: Callable[[str], None]) -> None:
-        super().__init__()
+    def __init__(
+        self, config: Mapping[str, object], faults: list[tuple[int, str]], fire: Callable[[str], None]
+    ) -> None:
+        super().__init__(config)
         self._faults = faults
         self._fire = fire
 
@@ -46,7 +48,7 @@ class Flaky(Sentences):
 def factories(scenario: Scenario, fire: Callable[[str], None]) -> Mapping[str, NodeFactory]:
     """The node types of a session; every kernel gets instances of its own."""
     faults = [(armed.at_ms * NS_PER_MS, armed.name) for armed in scenario.faults if armed.name in IN_STEP]
-    return {NODE: lambda _config: Flaky(list(faults), fire)}
+    return {NODE: lambda config: Flaky(config, list(faults), fire)}
 
 
 class Nodes:
