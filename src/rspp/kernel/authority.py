@@ -68,8 +68,8 @@ class Authority:
         return True
 
     def revoke(self, epoch: int) -> bool:
-        """Withdraw this authority; the revocation of an older epoch says nothing about it."""
-        if epoch < self.epoch:
+        """Withdraw this authority; the revocation of another epoch, older or never issued, says nothing about it."""
+        if epoch != self.epoch:
             return False
         self.standing = Standing.REVOKED
         return True

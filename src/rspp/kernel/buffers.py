@@ -6,6 +6,9 @@
 
 What is dropped or merged is told in `notices`, which the owner announces. A fence empties the queue in constant time:
 the items are set aside and freed a few at a time later. Keeps INV-06, INV-07 and INV-08; knows no node and no clock.
+
+A patient queue, one into the sink, has no limits of time: what waits there waits on purpose (for the pace, an
+unconfirmed turn, a hold, a cut line), and so does the producer that it blocks. Its items and bytes bound it.
 """
 
 from __future__ import annotations
@@ -92,14 +95,16 @@ class EdgeQueue:
         "merged",
         "notices",
         "parked",
+        "patient",
         "policy",
         "saturated",
         "stale",
         "sync",
     )
 
-    def __init__(self, edge_id: str, policy: BufferPolicy) -> None:
+    def __init__(self, edge_id: str, policy: BufferPolicy, patient: bool = False) -> None:
         self.edge_id = edge_id
+        self.patient = patient
         self.items: deque[Event] = deque()  # bounded: by the policy, in `offer`
         self.parked: deque[Event] = deque(maxlen=PARKED_MAX)
         self._graves: list[deque[Event]] = []
@@ -169,7 +174,7 @@ class EdgeQueue:
             return "queue_items_exceeded"
         if self.bytes + size_of(event) > policy.max_queue_bytes:
             return "queue_bytes_exceeded"
-        if self.items and now - self.items[0].at >= policy.max_queue_ms * NS:
+        if not self.patient and self.items and now - self.items[0].at >= policy.max_queue_ms * NS:
             return "queue_ms_exceeded"
         return None
 
@@ -252,12 +257,16 @@ class EdgeQueue:
                 self._take(now)
                 self.stale += 1
                 self.notices.append(Dropped("cancel_fence_applied", event.sequence, event.sequence, 1))
-            elif now - event.at > self.policy.max_latency_contribution_ms * NS and not settled(event):
+            elif self._late(now, event):
                 self._take(now)
                 self._lost(event, "latency_contribution_exceeded")
             else:
                 return event if not self.policy.coalesce_ms or self._released(now) else None
         return None
+
+    def _late(self, now: int, event: Event) -> bool:
+        limit = self.policy.max_latency_contribution_ms * NS
+        return now - event.at > limit and not self.patient and not settled(event)
 
     def silenced(self, event: Event) -> bool:
         """Is this item older than a fence of its turn, its node or its call?"""
@@ -301,7 +310,7 @@ class EdgeQueue:
     def wake_at(self) -> int | None:
         """When this queue wants to be looked at again without anything arriving."""
         at: int | None = None
-        if self.blocked_since is not None and self.policy.max_block_time_ms is not None:
+        if not self.patient and self.blocked_since is not None and self.policy.max_block_time_ms is not None:
             at = self.blocked_since + self.policy.max_block_time_ms * NS
         if self.policy.coalesce_ms and self.items and (at is None or self.release_at() < at):
             at = self.release_at()
@@ -310,7 +319,9 @@ class EdgeQueue:
     def shed_blocked(self, now: int) -> bool:
         """End a block that has lasted its time: what its producer held is shed."""
         limit = self.policy.max_block_time_ms
-        if self.blocked_since is None or limit is None or now - self.blocked_since < limit * NS:
+        if self.patient or self.blocked_since is None or limit is None:
+            return False
+        if now - self.blocked_since < limit * NS:
             return False
         while self.parked:
             self._lost(self.parked.popleft(), "max_block_time_exceeded")

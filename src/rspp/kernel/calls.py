@@ -67,6 +67,9 @@ class Call(msgspec.Struct):
     late_dropped: int = 0
     ended_at: int = 0
     final_attempt_ms: int = 0
+    forgiven: int = 0  # attempts from before the last time it worked: they say nothing of now
+    owed: int = 0  # finals that were asked of it since it last gave anything
+    lasting: bool = False  # for the whole session: fed all along, and connected again when it drops
     probe: bool = False  # it is the one probe of a half-open circuit
     tokens: int = 0  # counted while they came; the provider's own count corrects it at the end
     text: Text | None = None  # the last revision of the text segment in hand
@@ -82,10 +85,15 @@ class Call(msgspec.Struct):
     def begin_attempt(self, now: int) -> None:
         self.attempt += 1
         self.attempts_here += 1
-        self.next_sequence = 0
+        self.next_sequence = self.owed = 0
         self.text = None
         self.attempt_at = self.progress_at = now
         self.state = CallState.INVOKED
+
+    def forgive(self, now: int, worked_ms: int) -> None:
+        """A stream that worked for a while and dropped is at its first failure again."""
+        if self.state is CallState.STREAMING and now - self.attempt_at >= worked_ms * NS_PER_MS:
+            self.forgiven, self.attempts_here = self.attempt - 1, 1
 
     def take_chunk(self, now: int, attempt: int, sequence: int) -> str | None:
         """Accept a chunk, or say why it is refused."""
@@ -99,6 +107,7 @@ class Call(msgspec.Struct):
             return "duplicate_chunk"
         self.next_sequence = sequence + 1
         self.produced += 1
+        self.owed = 0
         self.progress_at = now
         self.state = CallState.STREAMING
         return None
@@ -181,10 +190,11 @@ def after_failure(
     open_circuits: Container[str],
 ) -> Next:
     """Retry here, switch to the next candidate, or give up; a wait that outlasts the budget is not begun."""
-    if call.produced:
-        # What was produced may have been spoken already; saying it again is worse than stopping.
+    if call.produced and not call.lasting:
+        # What was produced may have been spoken already; saying it again is worse than stopping. A stream that
+        # lasts goes on with what comes next, and repeats nothing.
         return Next("none", why="output_already_released")
-    if call.attempt >= policy.attempts_total_max:
+    if call.attempt - call.forgiven >= policy.attempts_total_max:
         return Next("none", why="attempts_exhausted")
     wait = backoff_ms(failure, call.attempts_here, policy)
     can_retry = failure.retryable and AdaptiveAction.RETRY in allowed and call.provider not in open_circuits
@@ -197,7 +207,10 @@ def after_failure(
         return Next("none", why="switch_not_allowed")
     if budget_left_ms is not None and budget_left_ms < policy.fallback_reserve_ms:
         return Next("none", why="budget_too_small")
-    for index in range(call.candidate + 1, min(len(call.candidates), policy.candidates_max)):
+    count = min(len(call.candidates), policy.candidates_max)
+    # A session outlives its providers' bad hours: who failed it long ago is tried again.
+    earlier = range(call.candidate) if call.lasting else ()
+    for index in (*range(call.candidate + 1, count), *earlier):
         if call.candidates[index] not in open_circuits:
             return Next("provider_switch", candidate=index)
     return Next("none", why="candidates_exhausted")

@@ -20,6 +20,28 @@ class Cancelling:
     def __init__(self, desk: Desk, book: CallBook) -> None:
         self._desk = desk
         self._book = book
+        self._abandoned: dict[tuple[str, int], tuple[Call, int]] = {}  # bounded: by attempts within one grace
+
+    def abandon(self, call: Call, reason: CancelReason) -> None:
+        """An attempt is given up, its call perhaps not: told to stop, and stopped by force after its own grace."""
+        desk = self._desk
+        desk.do(CancelCall(call.id, call.attempt, reason, CancelMode.HARD))
+        due = desk.now + self._book.policy.cancel_grace_ms * NS_PER_MS
+        self._abandoned[call.id, call.attempt] = (call, due)
+        self._watch()
+
+    def _watch(self) -> None:
+        """One timer for all that was given up, for the earliest: every grace is as long as any other."""
+        due = next((due for _, due in self._abandoned.values()), None)
+        if due is None:
+            self._desk.disarm("grace")
+        else:
+            self._desk.arm("grace", due)
+
+    def stopped(self, call_id: str, attempt: int) -> None:
+        """An attempt has ended, however: if it was given up, nobody has to force it."""
+        if self._abandoned.pop((call_id, attempt), None) is not None:
+            self._watch()
 
     def cancel(self, call: Call, reason: CancelReason, mode: CancelMode) -> None:
         """Stop one call: at once for us, as soon as it can for the provider, by force after the grace."""
@@ -61,10 +83,16 @@ class Cancelling:
         if mode is CancelMode.HARD:
             self._book.graph.fence_node(node, self._desk.fences.raise_floor(CancelScope.NODE, node.id))
         self.cancel(call, reason, mode)
-        node.open = True
-        self._book.graph.pump(node)
-        self._book.owner.turn_progressed()
+        self._go_on(node)
         return True
+
+    def _go_on(self, node: NodeRun) -> None:
+        if node.turn_scoped:
+            self._book.go_on(node)
+        else:
+            node.open = True
+            self._book.graph.pump(node)
+        self._book.owner.turn_progressed()
 
     def cancel_call(self, call_id: str, reason: CancelReason, mode: CancelMode) -> bool:
         call = self._book.calls.get(call_id)
@@ -75,13 +103,12 @@ class Cancelling:
         if mode is CancelMode.HARD:
             self._book.graph.fence_call(node, call_id)
         self.cancel(call, reason, mode)
-        node.open = True
-        self._book.graph.pump(node)
-        self._book.owner.turn_progressed()
+        self._go_on(node)
         return True
 
     def cancelled(self, call_id: str, attempt: int) -> None:
         """The provider says that it has stopped."""
+        self.stopped(call_id, attempt)
         call = self._book.calls.get(call_id)
         if call is not None and call.state is CallState.CANCELLING and attempt == call.attempt:
             self.acknowledged(call)
@@ -100,12 +127,27 @@ class Cancelling:
 
     def grace_due(self, call_id: str) -> str | None:
         """It did not stop in its grace: it is stopped by force. Returns the node to blame."""
+        if not call_id:
+            self._force_abandoned()
+            return None  # their failures were said when they were given up
         call = self._book.calls.get(call_id)
         if call is None or call.state is not CallState.CANCELLING:
             return None
-        desk = self._desk
-        desk.do(KillCall(call.id, call.attempt))
-        desk.announce(
+        self._force(call, call.attempt)
+        self._book.close(call, OutcomeClass.CANCELLED, "cancel_forced", pump=False)
+        self._book.owner.turn_progressed()
+        return call.node_id
+
+    def _force_abandoned(self) -> None:
+        for (call_id, attempt), (call, due) in list(self._abandoned.items()):
+            if due <= self._desk.now:
+                del self._abandoned[call_id, attempt]
+                self._force(call, attempt)
+        self._watch()
+
+    def _force(self, call: Call, attempt: int) -> None:
+        self._desk.do(KillCall(call.id, attempt))
+        self._desk.announce(
             SignalName.CANCEL_FORCED,
             emitters.FENCES,
             call.scope,
@@ -113,9 +155,6 @@ class Cancelling:
             node_id=call.node_id,
             invocation_id=call.id,
         )
-        self._book.close(call, OutcomeClass.CANCELLED, "cancel_forced", pump=False)
-        self._book.owner.turn_progressed()
-        return call.node_id
 
     def end_all(self, reason: CancelReason) -> None:
         """The session is over: nothing is left running."""

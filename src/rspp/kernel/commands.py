@@ -45,7 +45,13 @@ class Commands:
     def text(self, received: i.TextReceived) -> None:
         """Typed words are an intent of their own, and reach whoever listens for them."""
         k = self._kernel
-        if k.connection.state is not SessionState.ACTIVE or not k.gateway.text(received):
+        if k.connection.state is not SessionState.ACTIVE:
+            if k.connection.state is SessionState.DRAINING:
+                self._desk.announce(
+                    SignalName.LATE_EVENT_DECIDED, emitters.ARBITER, reason="session_draining"
+                )
+            return
+        if not k.gateway.text(received):
             return
         words = Text(received.text, final=True, role="user")
         k.ingest(
@@ -61,6 +67,8 @@ class Commands:
             return
         if not k.gateway.accepts(received):
             return
+        if received.signal == "stop":
+            self._desk.announce(SignalName.STOP, emitters.FENCES, reason=received.reason)
         if received.signal in ("cancel", "stop"):
             self._cancel(received)
         elif received.signal == "barge_in":
@@ -127,7 +135,7 @@ class Commands:
         k = self._kernel
         playing = k.egress.playing
         if scope is CancelScope.SESSION:
-            k.turns.waiting.clear()
+            k.turns.drop_waiting()
             k.turns.deferred = None
             self._desk.disarm("turn.defer")
         done = k.turns.cancel(scope, reason)
@@ -210,7 +218,7 @@ class Commands:
             return
         k.turns.snapshot = received.snapshot
         if received.snapshot.facts:
-            self._desk.facts.update(received.snapshot.facts)
+            self._desk.learn(received.snapshot.facts)
             k.graph.facts_changed()
         k.turns.retry_deferred()
 
@@ -248,9 +256,7 @@ class Commands:
             )
 
     def fact(self, received: i.FactChanged) -> None:
-        if received.name not in self._desk.facts and len(self._desk.facts) >= 256:
-            return
-        self._desk.facts[received.name] = received.value
+        self._desk.learn({received.name: received.value})
         self._kernel.graph.facts_changed()
 
     def debug(self, received: i.DebugSwitched) -> None:

@@ -49,6 +49,7 @@ class Owner(Protocol):
     def draining(self) -> None: ...
     def stopping(self) -> None: ...
     def turn_progressed(self) -> None: ...
+    def truncated(self, turn: Turn) -> None: ...
 
 
 class Connection:
@@ -151,6 +152,9 @@ class Connection:
         if self.state is SessionState.ACTIVE:
             self.move(SessionTrigger.PEER_ENDED)
         # Nobody is left to hear the rest.
+        playing = self._owner.egress.playing
+        if playing is not None and playing.terminal is not None:
+            self._owner.truncated(playing)
         self._owner.turns.condition(AbortReason.TRANSPORT_DISCONNECT_OR_STALL, "peer_ended")
         self._owner.turn_progressed()
 
@@ -204,6 +208,10 @@ class Connection:
         if self.state is SessionState.ACTIVE:
             self.move(SessionTrigger.SHUTDOWN)
         if not drain:
+            playing = self._owner.egress.playing
+            if playing is not None and playing.terminal is not None:
+                self._owner.egress.stop(playing, "close_requested")
+                self._owner.truncated(playing)
             self._owner.turns.condition(AbortReason.POLICY_TERMINATED, "close_requested")
             self._desk.arm("close", self._desk.now + self._limits.close_ms_max * NS_PER_MS)
         self._owner.turn_progressed()

@@ -6,6 +6,7 @@ order of time, then of key, so that equal inputs wake equal parts in equal order
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from rspp.contract import emitters
@@ -26,6 +27,7 @@ from rspp.spec.graph import GraphDefinition
 TimerKey = tuple[str, str]
 
 NEVER: Final = 1 << 62
+FACTS_MAX: Final = 256
 Detail = dict[str, str | int | float | bool | None]
 
 
@@ -113,6 +115,12 @@ class Desk:
             return None
         del self.timers[first[1]]
         return first[1]
+
+    def learn(self, facts: Mapping[str, str | int | float | bool]) -> None:
+        """Take facts that conditions may ask about; beyond the bound a new name is not taken."""
+        for name, value in facts.items():
+            if name in self.facts or len(self.facts) < FACTS_MAX:
+                self.facts[name] = value
 
     # ---- events --------------------------------------------------------------------------------------------------
 

@@ -81,9 +81,15 @@ class Dispatch:
 
     def open_turn(self) -> None:
         """A turn is active: its call nodes take events."""
-        for node in self._book.graph.nodes.values():
-            if node.role is Role.CALL and node.turn_scoped:
-                node.open = True
+        self._book.standing_in.clear()
+        self._book.handed.clear()
+        for node in self._book.turn_nodes():
+            node.open = self._book.ready(node)
+
+    def go_on(self) -> None:
+        """What held the turn's calls back is gone: they take what waits for them."""
+        for node in self._book.turn_nodes():
+            self._book.go_on(node)
 
     def _invoke(self, node: NodeRun, event: Event | None) -> None:
         desk, definition = self._desk, node.definition
@@ -117,12 +123,17 @@ class Dispatch:
             fairness_key=key,
             event=event,
             speculative=turn is not None and turn.speculative,
+            lasting=definition.lifetime is Lifetime.SESSION,
         )
         self._book.calls[call.id] = self._book.current[node.id] = call
         node.open = definition.lifetime is Lifetime.TURN
         if turn is not None and not self._spending.affordable(turn, call):
             self._book.close(call, OutcomeClass.BLOCKED, "cost_cap_reached")
             return
+        if call.speculative:
+            # The cap holds back and drops nothing: with its last call begun, the others' events stay queued.
+            for other in self._book.turn_nodes():
+                other.open = other.open and self._book.ready(other)
         desk.announce(SignalName.CALL_STARTED, emitters.CALLS, scope, node_id=node.id, invocation_id=call.id)
         if definition.budget.per_event_ms is not None:
             desk.arm("call.budget", desk.now + definition.budget.per_event_ms * NS_PER_MS, call.id)

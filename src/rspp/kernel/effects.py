@@ -87,7 +87,11 @@ class Feed(Effect, frozen=True, tag="feed"):
 
 
 class EndFeed(Effect, frozen=True, tag="end_feed"):
-    """No more input for now: a recogniser should finalise, a synthesiser speak what it holds."""
+    """No more input for now: a recogniser should finalise, a synthesiser speak what it holds.
+
+    A recogniser answers each with a final, an empty one where there were no words: two left unanswered in a row, with
+    nothing else said since, are taken for a hung stream, which is connected anew.
+    """
 
     call_id: str
     last: bool = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import msgspec
+from msgspec.structs import replace
 
 from rspp.contract import emitters
 from rspp.contract.event import NS_PER_MS, Audio, Event, Text
@@ -18,6 +18,7 @@ from rspp.kernel.authority import Authority
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import PausePlayback, ResumePlayback, Send, StopPlayback
 from rspp.kernel.graph import EdgeRun, Graph
+from rspp.kernel.playout import Playout
 from rspp.kernel.turn import Turn
 from rspp.spec.graph import Role
 
@@ -30,6 +31,7 @@ class Owner(Protocol):
     def connected(self) -> bool: ...
     def stale_egress(self, event: Event) -> None: ...
     def audible_changed(self) -> None: ...
+    def degraded(self) -> tuple[str, ...]: ...
     def turn_progressed(self) -> None: ...
 
 
@@ -44,6 +46,7 @@ class Egress:
         self._graph: Graph
         self._lines: tuple[tuple[EdgeRun, bool], ...] = ()  # each edge to the caller, and whether it sounds
         self._rest: Event | None = None  # what is left of a chunk that is longer than a frame
+        self._captions: list[str] = []  # bounded: a turn's; what it has shown and perhaps not said
         self.playing: Turn | None = None
         self.refused = 0
         self._pumping = self._again = False
@@ -56,6 +59,11 @@ class Egress:
         self._lines = tuple(
             (edge, EventKind.AUDIO in edge.definition.kinds) for node in sinks for edge in node.inbound
         )
+
+    @property
+    def sounds(self) -> bool:
+        """Is the answer heard? Without a voice, what is shown is the answer."""
+        return any(sounds for _, sounds in self._lines) and "tts" not in self._owner.degraded()
 
     # ---- sending -------------------------------------------------------------------------------------------------
 
@@ -128,7 +136,9 @@ class Egress:
                 self.refused += 1
                 return
             if isinstance(event.payload, Audio):
-                event = self._frame(event, event.payload)
+                if not event.payload.samples:
+                    return  # a provider's bare end: only the turn's own end closes its stream
+                event = self._frame(event, event.payload, turn.playout)
         if self._desk.outbox.data(Send(event)):
             if turn is not None and event.scope.turn_id is not None:
                 self._account(event, turn)
@@ -142,27 +152,29 @@ class Egress:
                 span=(event.sequence, event.sequence),
             )
 
-    def _frame(self, event: Event, audio: Audio) -> Event:
-        """No more than one frame goes at once: the lead could not be kept otherwise. The rest stays first in line."""
-        samples = self._settings.frame_ms * audio.rate // 1000
-        if audio.samples <= samples or audio.codec is not Codec.PCM16:
-            return event
-        width = 2 * audio.channels
-        head = msgspec.structs.replace(audio, data=audio.data[: samples * width], samples=samples, end=False)
-        rest = msgspec.structs.replace(
-            audio,
-            data=audio.data[samples * width :],
-            samples=audio.samples - samples,
-            sample_index=audio.sample_index + samples,
-        )
-        self._rest = msgspec.structs.replace(event, payload=rest)
-        return msgspec.structs.replace(event, payload=head)
+    def _frame(self, event: Event, audio: Audio, playout: Playout) -> Event:
+        """The next frame of the turn's one stream, whose place and end are ours, not those of a sentence.
+
+        No more than one goes at once: the lead could not be kept otherwise. The rest stays first in line; only opus,
+        whose bytes say nothing of its samples, cannot be cut.
+        """
+        samples, index = self._settings.frame_ms * audio.rate // 1000, playout.sample_index(audio.rate)
+        if audio.samples <= samples or audio.codec is Codec.OPUS:
+            if audio.sample_index == index and not audio.end:
+                return event
+            return replace(event, payload=replace(audio, sample_index=index, end=False))
+        cut = samples * audio.channels * (2 if audio.codec is Codec.PCM16 else 1)
+        head = replace(audio, data=audio.data[:cut], samples=samples, sample_index=index, end=False)
+        rest = replace(audio, data=audio.data[cut:], samples=audio.samples - samples)
+        self._rest = replace(event, payload=rest)
+        return replace(event, payload=head)
 
     def _account(self, event: Event, turn: Turn) -> None:
         """Keep what has left: only that can be heard."""
         payload, now = event.payload, self._desk.now
         if turn.first_output_at is None:
             turn.first_output_at = now
+            self._captions = []
             self._desk.disarm("turn.budget", turn.id)
         if isinstance(payload, Audio):
             first = turn.playout.first_sent_at is None
@@ -171,7 +183,14 @@ class Egress:
                 self.playing = turn
                 self._owner.audible_changed()
         elif isinstance(payload, Text) and payload.role == "assistant" and payload.text:
-            turn.said.append(payload.text)
+            self._captions.append(payload.text)
+            if not self.sounds:
+                self._uttered(turn)
+
+    def _uttered(self, turn: Turn) -> None:
+        """What was only shown is the answer: it counts as said. Where there is a voice, only the voice is heard."""
+        turn.said += self._captions
+        self._captions = []
 
     def _arm(self, turn: Turn, waiting: bool) -> None:
         """Be woken when there is room again, or when the audio will have been played."""
@@ -191,11 +210,13 @@ class Egress:
         return self._rest is None
 
     def end_stream(self, turn: Turn) -> None:
-        """Close the turn's audio stream, once."""
-        if turn.playout.first_sent_at is None:
-            return
+        """Close the turn's audio stream, once; a whole answer that made no sound was its captions."""
         playout = turn.playout
-        end = Audio(b"", 0, playout.sent_ms * playout.rate // 1000, playout.rate, end=True)
+        if playout.first_sent_at is None:
+            if turn.first_output_at is not None:
+                self._uttered(turn)
+            return
+        end = Audio(b"", 0, playout.sample_index(playout.rate), playout.rate, end=True)
         event = self._desk.event(EventKind.AUDIO, end, PayloadClass.AUDIO_RAW, turn.scope)
         self._desk.outbox.data(Send(event))
 
@@ -239,6 +260,8 @@ class Egress:
         desk = self._desk
         turn.fence_floor = desk.fences.raise_floor(CancelScope.TURN, turn.id)
         self._rest = None
+        if turn.first_output_at is not None and not self.sounds:
+            self._uttered(turn)  # its voice was lost after it was shown
         self._graph.fence_turn(turn.fence_floor)
         refused = desk.outbox.refuse(
             lambda effect: isinstance(effect, Send) and effect.event.scope.turn_id == turn.id

@@ -22,6 +22,7 @@ L0_REDACTION: Final = (
 def terminal_record(turn: Turn, epoch_at_terminal: int) -> TurnEvidence:
     """The terminal part of a turn's evidence."""
     plan, intent, cancelled = turn.plan, turn.intent, turn.cancelled
+    redactions = _redactions(turn)
     return TurnEvidence(
         or02_evidence_schema_version=EVIDENCE_VERSION,
         session_id=turn.scope.session_id,
@@ -42,8 +43,8 @@ def terminal_record(turn: Turn, epoch_at_terminal: int) -> TurnEvidence:
         ordering_markers=plan.determinism.ordering_markers,
         nondeterministic_inputs=turn.nondeterminism.entries(),
         envelope_snapshot=f"{turn.scope.pipeline_version}@{plan.graph_fingerprint[:16]}",
-        payload_tags=tuple(decision.payload_class for decision in L0_REDACTION),
-        redaction_decisions=L0_REDACTION,
+        payload_tags=tuple(decision.payload_class for decision in redactions),
+        redaction_decisions=redactions,
         turn_open_proposed_at=intent.proposed_at,
         turn_open_at=turn.opened_at,
         turn_terminal_at=turn.terminal_at,
@@ -64,6 +65,16 @@ def terminal_record(turn: Turn, epoch_at_terminal: int) -> TurnEvidence:
         ),
         accepted_stale_outputs=False,
     )
+
+
+def _redactions(turn: Turn) -> tuple[RedactionDecision, ...]:
+    """One decision for each class of payload that the turn really had."""
+    had = {PayloadClass.METADATA}
+    if turn.intent.text or turn.said:
+        had.add(PayloadClass.TEXT_RAW)
+    if turn.intent.audio_ingress_at is not None or turn.playout.first_sent_at is not None:
+        had.add(PayloadClass.AUDIO_RAW)
+    return tuple(decision for decision in L0_REDACTION if decision.payload_class in had)
 
 
 def close_stamp(turn: Turn, now: int) -> CloseStamp:

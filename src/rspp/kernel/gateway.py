@@ -1,7 +1,7 @@
 """Nothing enters a session unchecked: schema, size, order, duplicates, authority; each refusal says why.
 
 What passes becomes an `Event` with its runtime sequence. Audio that comes out of order is held for a few frames and
-put in order; a gap that stays is announced as a discontinuity. Keeps INV-11's ingress half and INV-13; knows no graph.
+put in order; a gap that stays is announced as a discontinuity, and so is a stream that counts from anew. Keeps INV-11's ingress half and INV-13; knows no graph.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from rspp.spec.graph import Role
 
 RATES: Final = frozenset((8_000, 16_000, 24_000, 48_000))
 CODECS: Final = frozenset(Codec)
+# A frame older than this is no straggler (5 s of 20 ms frames): the sender has restarted its count, or it wrapped.
+RESTART_WINDOW: Final = 256
+REPEATS_APART_NS: Final = 1_000_000_000  # repeated frames closer together than this are of one run
 AUDIO, AUDIO_RAW = EventKind.AUDIO, PayloadClass.AUDIO_RAW
 
 
@@ -69,8 +72,10 @@ class Gateway:
         "_desk",
         "_held",
         "_next_audio",
+        "_places",
+        "_repeated_at",
+        "_restarts",
         "_source",
-        "_stream",
         "_wait",
         "duplicates",
         "gaps",
@@ -85,11 +90,18 @@ class Gateway:
         self._source = next((node.id for node in desk.graph.nodes if node.role is Role.SOURCE), None)
         self._bytes_max = limits.payload_bytes_max
         self._wait = limits.reorder_wait_frames
-        self._stream = 1  # which connection's count of sequences this is
         self._next_audio: int | None = None
         self._held: dict[int, AudioReceived] = {}  # bounded: by reorder_wait_frames
-        self.keys = KeyBook(limits.dedupe_keys_max, limits.dedupe_window_ms * 1_000_000)
+        self._repeated_at: int | None = None
+        self._restarts = 0
+        # The caller's keys go with the session wherever it moves; places in a connection's count end with it.
+        self.keys = self._book()
+        self._places = self._book()
         self.refused = self.duplicates = self.gaps = 0
+
+    def _book(self) -> KeyBook:
+        limits = self._desk.policies.limits
+        return KeyBook(limits.dedupe_keys_max, limits.dedupe_window_ms * 1_000_000)
 
     # ---- audio ---------------------------------------------------------------------------------------------------
 
@@ -134,8 +146,10 @@ class Gateway:
         )
 
     def _out_of_order(self, received: AudioReceived, sequence: int, expected: int) -> Event | None:
+        if expected - sequence > RESTART_WINDOW:
+            return self._restarted(received, sequence)
         if sequence < expected or sequence in self._held:
-            self.duplicates += 1
+            self._repeated(sequence)
             return None
         self._held[sequence] = received
         if len(self._held) <= self._wait:
@@ -154,6 +168,33 @@ class Gateway:
         self._next_audio = first + 1
         return self._admit(self._held.pop(first).audio, first)
 
+    def _restarted(self, received: AudioReceived, sequence: int) -> Event:
+        """Go on from where the sender counts now: to it, what came before is over."""
+        self._restarts += 1
+        self._desk.announce(
+            SignalName.DISCONTINUITY,
+            emitters.SYNC,
+            reason="stream_restarted",
+            sync=Sync(domain="caller.audio", discontinuity_id=f"restart-{self._restarts}"),
+            lost=len(self._held),
+        )
+        self._held.clear()
+        self._next_audio = sequence + 1
+        return self._admit(received.audio, sequence)
+
+    def _repeated(self, sequence: int) -> None:
+        """Count every frame that was here already; tell of each run of them once."""
+        desk, last = self._desk, self._repeated_at
+        self.duplicates += 1
+        self._repeated_at = desk.now
+        if last is None or desk.now - last >= REPEATS_APART_NS:
+            desk.announce(
+                SignalName.DUPLICATE_DROPPED,
+                emitters.IDENTITY,
+                reason="audio_sequence_seen",
+                transport_sequence=sequence,
+            )
+
     def next_held(self) -> Event | None:
         """A held frame whose turn has come."""
         if not self._held or self._next_audio is None:
@@ -166,9 +207,9 @@ class Gateway:
 
     def restart_stream(self) -> None:
         """A new connection counts from wherever it likes."""
-        self._stream += 1
         self._next_audio = None
         self._held.clear()
+        self._places = self._book()
 
     # ---- everything else -----------------------------------------------------------------------------------------
 
@@ -180,15 +221,14 @@ class Gateway:
         if received.transport_sequence < 0:
             self.refuse(Refusal("schema_validation_error", "transport_sequence", "a sequence is 0 or more"))
             return False
-        key = (
-            getattr(received, "idempotency_key", None)
-            or f"transport/{self._stream}/{received.transport_sequence}"
-        )
+        key = getattr(received, "idempotency_key", None)
+        book = self.keys if key else self._places
+        key = key or str(received.transport_sequence)
         if len(key) > 256:
             self.refuse(Refusal("payload_too_large", "idempotency_key", "at most 256 characters"))
             return False
         desk = self._desk
-        first = self.keys.register(desk.now, key, desk.sequence + 1)
+        first = book.register(desk.now, key, desk.sequence + 1)
         if first is not None:
             self.duplicates += 1
             desk.announce(

@@ -52,7 +52,7 @@ class EdgeRun:
     def __init__(self, definition: EdgeDefinition, target: NodeRun, turn_scoped: bool) -> None:
         self.definition = definition
         self.id = definition.id
-        self.queue = EdgeQueue(definition.id, definition.buffer)
+        self.queue = EdgeQueue(definition.id, definition.buffer, patient=target.role is Role.SINK)
         marks = definition.buffer.watermarks.queue_items
         batch = marks.high - marks.low if marks else 1
         self.gate = FlowGate(definition.flow, definition.credits or definition.buffer.max_queue_items, batch)

@@ -18,6 +18,8 @@ from typing import Final
 
 import msgspec
 
+from rspp.contract.event import Text
+
 
 class Caller(StrEnum):
     QUIET = "quiet"
@@ -132,6 +134,9 @@ class Utterance(msgspec.Struct):
     number: int = 0
     finals: tuple[str, ...] = ()
     partial: str = ""
+    owed: Text | None = None  # the revision of which no final has come yet
+    keyed: str = ""  # digits that were keyed while it was spoken
+    closing: bool = False  # it was too long: nothing lengthens it further
     final_since_pause: bool = False
     started_at: int = 0
     speculated: str | None = None
@@ -143,7 +148,7 @@ class Utterance(msgspec.Struct):
 
     @property
     def text(self) -> str:
-        return " ".join(part for part in (*self.finals, self.partial) if part).strip()
+        return " ".join(part for part in (*self.finals, self.partial, self.keyed) if part).strip()
 
 
 # Words beyond this many are not remembered for one utterance: far more than `utterance_ms_max` can hold.

@@ -37,10 +37,9 @@ class Memory:
 
     def remember(self, turn: Turn, now: int) -> bool:
         """Keep a turn that has ended; returns whether the assistant's words had to be cut to what was heard."""
-        superseded = turn.terminal == "abort" and turn.speculative
-        if superseded:
+        if turn.terminal == "abort" and turn.speculative:
             return False
-        if turn.intent.text and not turn.intent.say:
+        if turn.intent.text and not turn.intent.say and not turn.superseded:
             self._messages.append(Message(USER, turn.intent.text))
         full = sent_text(turn)
         heard = full if turn.terminal == "commit" else heard_text(turn, now)

@@ -82,6 +82,9 @@ class Placement:
         if rotated:
             # What was begun under the old epoch ends under it, before anything is begun under the new one.
             turn = self._owner.turn()
+            again = turn is not None and not turn.speculative and turn.first_output_at is None
+            if turn is not None:
+                turn.superseded = again
             self._owner.turns.condition(AbortReason.AUTHORITY_LOSS, "lease_rotated")
             self._owner.turns.settle()
             desk.scope = msgspec.structs.replace(
@@ -89,7 +92,7 @@ class Placement:
             )
             self._state.rotate(authority.epoch)
             self._owner.rescoped()
-            if turn is not None and not turn.speculative and turn.first_output_at is None:
+            if turn is not None and again:
                 # Nothing of it was heard: the same words are a new intent under the new authority.
                 self._owner.turns.intend(
                     turn.intent.text, utterance=turn.intent.utterance, say=turn.intent.say

@@ -19,6 +19,8 @@ from rspp.spec.graph import Playout as Settings
 # remembering a word too few is better than a word that nobody heard.
 CHARACTERS_PER_SECOND_MIN: Final = 10
 SEGMENTS_MAX: Final = 4096
+# How old a client's report may be on a slow line; what is behind by more is a reader that stalls.
+REPORT_AGE_MS_MAX: Final = 1_000
 # Why audio stands still.
 HOLD: Final = "hold"
 LINE: Final = "line"
@@ -57,7 +59,10 @@ class Playout:
 
     __slots__ = (
         "_horizon",
+        "_lag_min_ms",
         "_pauses",
+        "_run_ms",
+        "_samples",
         "_sent_us",
         "_settings",
         "accepted",
@@ -83,6 +88,9 @@ class Playout:
         self.reports = reports
         self._horizon = 0  # when what was sent will have been played, if nothing stops it
         self._sent_us = 0
+        self._samples = 0  # what was sent, counted in the rate of what was sent last
+        self._run_ms = 0  # where the stretch of audio that plays without a stop begins
+        self._lag_min_ms = REPORT_AGE_MS_MAX  # the least a report was behind the clock: its age, not a stall
         self.rate = 16_000  # of what was sent last
         self.heard_reported_ms = 0
         self.last_report_at: int | None = None
@@ -104,6 +112,10 @@ class Playout:
     def sent_ms(self) -> int:
         return self._sent_us // 1000
 
+    def sample_index(self, rate: int) -> int:
+        """Where in the turn's one stream the next frame begins, in samples of its rate."""
+        return self._samples if rate == self.rate else self._samples * rate // self.rate
+
     def may_send(self, now: int) -> bool:
         """Is there room in the client's buffer for another frame?"""
         room = (self._settings.lead_ms - self._settings.frame_ms) * NS_PER_MS
@@ -118,9 +130,11 @@ class Playout:
     def sent(self, now: int, samples: int, rate: int, call_id: str | None) -> None:
         """One frame has gone out."""
         duration_us = samples * 1_000_000 // rate
+        self._samples = self.sample_index(rate) + samples
         self.rate = rate
         if self._horizon < now:
             self._horizon = now
+            self._run_ms = self.sent_ms
         self._horizon += duration_us * 1000
         self.reported_complete = False
         if self.first_sent_at is None:
@@ -142,6 +156,7 @@ class Playout:
         """One reason less; with none left, playing goes on where it stopped: what was ahead then is ahead still."""
         self._pauses.pop(why, None)
         if self.paused_at is not None and not self._pauses:
+            self._run_ms = self._clock_ms(self.paused_at)
             if self._horizon > self.paused_at:
                 self._horizon += now - self.paused_at
             self.paused_at = None
@@ -157,17 +172,24 @@ class Playout:
         """The client's word for how much it has played; it cannot have played what was not sent, or unplay."""
         self.last_report_at = now
         self.heard_reported_ms = max(self.heard_reported_ms, min(heard_ms, self.sent_ms))
-        if self.paused_at is None:
-            # A slow or stalled reader: trust what it says over the clock, so that the lead stays a lead.
-            self._horizon = max(self._horizon, now + (self.sent_ms - self.heard_reported_ms) * NS_PER_MS)
+        behind = self.heard_reported_ms < self.sent_ms
+        if self.paused_at is None and behind:
+            # A report is as old as the line is long. What it is behind by more than that is a slow or stalled reader:
+            # trust it over the clock, so that the lead stays a lead.
+            lag_ms = self.sent_ms + (now - self._horizon) // NS_PER_MS - self.heard_reported_ms
+            if self.heard_reported_ms > self._run_ms:
+                self._lag_min_ms = min(self._lag_min_ms, lag_ms)
+            self._horizon += max(0, lag_ms - self._lag_min_ms) * NS_PER_MS
 
     def heard_ms(self, now: int) -> int:
         """How much the caller has heard: by report where there are reports, else by the clock."""
         if self.reports:
             return self.heard_reported_ms
-        until = self.paused_at if self.paused_at is not None else now
-        ahead_ms = max(0, self._horizon - until) // NS_PER_MS
-        return max(0, self.sent_ms - ahead_ms)
+        return self._clock_ms(self.paused_at if self.paused_at is not None else now)
+
+    def _clock_ms(self, at: int) -> int:
+        """How much has been played by then, if it was played as it was sent."""
+        return max(0, self.sent_ms - max(0, self._horizon - at) // NS_PER_MS)
 
     def audible(self, now: int) -> bool:
         """Is the caller hearing this turn now, or about to?"""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from rspp.contract import emitters
 from rspp.contract.event import Text
 from rspp.contract.signals import SignalName
@@ -14,7 +16,7 @@ from rspp.contract.words import CancelReason, CancelScope, InterruptionMode, Lat
 from rspp.kernel.desk import Desk
 from rspp.kernel.egress import Egress
 from rspp.kernel.flags import Flag
-from rspp.kernel.listening import Caller, Do, Move
+from rspp.kernel.listening import Caller, Do, Move, same_words
 from rspp.kernel.turn import Turn
 from rspp.kernel.turn_taking import TurnTaking
 from rspp.kernel.turns import Turns
@@ -23,6 +25,7 @@ from rspp.kernel.turns import Turns
 class Owner(Protocol):
     """What this needs of the session."""
 
+    def accepting(self) -> bool: ...
     def finalise(self) -> None: ...
     def amended(self, turn: Turn, text: str) -> None: ...
     def truncated(self, turn: Turn) -> None: ...
@@ -39,6 +42,8 @@ class Prelude:
         self.listener = TurnTaking(desk.policies.turn_taking, desk.flags)
         self.scores_lost = False
         self.audio_ingress_at: int | None = None
+        self.listener.resting(desk.now)
+        self.act()
 
     # ---- inputs --------------------------------------------------------------------------------------------------
 
@@ -50,11 +55,13 @@ class Prelude:
             self.act()
 
     def end_scored(self, probability: float) -> None:
+        self._look()
         self.listener.end_scored(self._desk.now, probability)
         self.act()
 
     def transcript(self, text: Text) -> None:
         now = self._desk.now
+        self._look()
         if self.scores_lost and text.text.strip():
             self.listener.voiced_by_text(now)
         self.listener.heard(now, text)
@@ -68,6 +75,7 @@ class Prelude:
         self.act()
 
     def ended(self) -> None:
+        self._look()
         self.listener.ended(self._desk.now)
         self.act()
 
@@ -76,8 +84,14 @@ class Prelude:
         self.act()
 
     def wake(self) -> None:
+        self._look()
         self.listener.wake(self._desk.now)
         self.act()
+
+    def _look(self) -> None:
+        """Before an utterance may end: is what plays the end of a turn that has said everything?"""
+        playing = self._egress.playing
+        self.listener.assistant_done = playing is not None and playing.terminal is not None
 
     def audible_changed(self) -> None:
         """Tell the listener whether there is anything to interrupt."""
@@ -125,11 +139,19 @@ class Prelude:
         elif move.do is Do.IGNORED:
             desk.announce(SignalName.END_OF_UTTERANCE, by, reason=f"ignored_{move.reason}")
         elif move.do is Do.IDLE:
-            desk.announce(SignalName.CALLER_IDLE, by)
+            self._idle()
         elif move.do is Do.NOTHING:
             desk.announce(SignalName.END_OF_UTTERANCE, by, reason="no_words", utterance=move.utterance)
         else:
             self._turn(move)
+
+    def _idle(self) -> None:
+        """The caller is silent: that is worth saying only while it is the caller's turn to speak."""
+        turns = self._turns
+        if self._owner.accepting() and not (turns.current or turns.waiting or turns.deferred):
+            self._desk.announce(SignalName.CALLER_IDLE, emitters.PRELUDE)
+        else:
+            self.listener.resting(self._desk.now)
 
     def _turn(self, move: Move) -> None:
         """The moves that concern a turn."""
@@ -140,12 +162,7 @@ class Prelude:
         elif move.do is Do.SUPERSEDE:
             self._supersede(turn, move)
         elif move.do is Do.CONFIRM:
-            mine = turn is not None and turn.speculative and turn.intent.utterance == move.utterance
-            if mine and turn is not None and not turn.conditions:
-                self._turns.confirm()
-                self._egress.pump()
-            else:
-                self._intend(move)
+            self._confirm(turn, move)
         elif move.do is Do.PROPOSE:
             self._desk.announce(
                 SignalName.END_OF_UTTERANCE, emitters.PRELUDE, reason=move.reason, utterance=move.utterance
@@ -153,6 +170,16 @@ class Prelude:
             self._intend(move)
         elif move.do is Do.AMEND:
             self._amend(turn, move)
+
+    def _confirm(self, turn: Turn | None, move: Move) -> None:
+        """A guess that opened late may be an older one, for words that were taken back: only the same words count."""
+        if turn is None or not turn.conditions:
+            if turn is not None and _guesses(turn, move) and same_words(turn.intent.text, move.text):
+                self._turns.confirm()
+                self._egress.pump()
+                return
+            self._supersede(turn, msgspec.structs.replace(move, reason="words_changed"))
+        self._intend(move)
 
     def _intend(self, move: Move, *, speculative: bool = False) -> None:
         self._turns.intend(
@@ -165,9 +192,16 @@ class Prelude:
         )
 
     def _supersede(self, turn: Turn | None, move: Move) -> None:
-        if turn is not None and turn.speculative and turn.intent.utterance == move.utterance:
-            self._desk.announce(SignalName.TURN_SUPERSEDED, emitters.PRELUDE, turn.scope, reason=move.reason)
-            self._turns.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
+        if turn is not None and _guesses(turn, move):
+            self._replace(turn, move)
+        else:
+            self._turns.forget_speculative(move.utterance)
+
+    def _replace(self, turn: Turn, move: Move) -> None:
+        """End a turn whose words another one will answer."""
+        turn.superseded = True
+        self._desk.announce(SignalName.TURN_SUPERSEDED, emitters.PRELUDE, turn.scope, reason=move.reason)
+        self._turns.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
 
     def _amend(self, turn: Turn | None, move: Move) -> None:
         """A late final knows better: if nothing was heard yet the turn starts over with it, else memory is mended."""
@@ -181,8 +215,7 @@ class Prelude:
         )
         reopen = Flag.LATE_FINAL_REOPENS in desk.flags and owner is not None and owner.first_output_at is None
         if owner is not None and reopen and owner.terminal is None and not owner.conditions:
-            desk.announce(SignalName.TURN_SUPERSEDED, emitters.PRELUDE, owner.scope, reason=move.reason)
-            self._turns.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
+            self._replace(owner, move)
             self._intend(move)
             return
         found = owner or next(
@@ -217,3 +250,7 @@ class Prelude:
 
     def speaking(self) -> bool:
         return self.listener.caller in (Caller.SPEAKING, Caller.TALKING)
+
+
+def _guesses(turn: Turn, move: Move) -> bool:
+    return turn.speculative and turn.intent.utterance == move.utterance

@@ -5,21 +5,22 @@ What follows is decided in `calls`; here it is done. A provider that makes no pr
 
 from __future__ import annotations
 
+from collections import deque
+
 import msgspec
 
 from rspp.contract import emitters
 from rspp.contract.codes import CODES
 from rspp.contract.event import NS_PER_MS
 from rspp.contract.signals import SignalName
-from rspp.contract.words import AbortReason, CancelMode, CancelReason, OutcomeClass
+from rspp.contract.words import AbortReason, CancelReason, OutcomeClass
 from rspp.kernel.call_book import CallBook
 from rspp.kernel.calls import Call, CallState, Failure, Next, after_failure, scrubbed
 from rspp.kernel.cancelling import Cancelling
 from rspp.kernel.desk import Desk
 from rspp.kernel.dispatch import Dispatch
-from rspp.kernel.effects import CancelCall
 from rspp.kernel.graph import NodeRun
-from rspp.spec.graph import Lifetime, OnFailure
+from rspp.spec.graph import Lifetime, OnFailure, Role
 
 
 class Recovery:
@@ -32,6 +33,7 @@ class Recovery:
         self._cancelling = cancelling
 
     def failed(self, call_id: str, attempt: int, failure: Failure) -> None:
+        self._cancelling.stopped(call_id, attempt)
         call = self._book.calls.get(call_id)
         if call is None or attempt != call.attempt:
             return
@@ -45,6 +47,8 @@ class Recovery:
     def attempt_failed(self, call: Call, failure: Failure) -> None:
         desk = self._desk
         desk.disarm("call", call.id)
+        if call.lasting:
+            call.forgive(desk.now, self._book.policy.progress_ms_max)
         desk.announce(
             SignalName.PROVIDER_ERROR,
             emitters.CALLS,
@@ -114,6 +118,9 @@ class Recovery:
                 provider=call.provider,
             )
         call.state = CallState.WAITING
+        if call.lasting:
+            # What comes meanwhile waits on its edge until the stream stands again.
+            self._book.node(call).open = False
         if following.wait_ms:
             desk.arm("retry", desk.now + following.wait_ms * NS_PER_MS, call.id)
         else:
@@ -134,16 +141,19 @@ class Recovery:
         else:
             self._book.owner.turn_failed(AbortReason.PROVIDER_FAILURE, f"{call.node_id}: {why}")
             return
-        node.open = True
-        self._book.graph.pump(node)
+        self._book.go_on(node)
         self._book.owner.turn_progressed()
 
     def _fall_back(self, node: NodeRun, call: Call, failure: Failure) -> bool:
-        """Hand the event to the node's fallback, if there is one and it can take it now."""
+        """Hand the event to the node's fallback, if there is one; to a busy one for when it can take it.
+
+        Until that is done the node takes nothing: its next output would overtake its fallback's.
+        """
         if node.definition.fallback is None or call.event is None:
             return False
         other = self._book.graph.nodes[node.definition.fallback]
-        if other.taker is None or not other.open or not node.inbound:
+        waits = other.role is Role.CALL and other.turn_scoped and other.id not in self._book.standing_in
+        if other.taker is None or not node.inbound or not (other.open or waits):
             return False
         timeout = failure.outcome is OutcomeClass.TIMEOUT
         self._desk.announce(
@@ -156,7 +166,14 @@ class Recovery:
             cause=failure.reason,
             provider=call.provider,
         )
-        other.taker.take(other, node.inbound[0], call.event)
+        self._book.standing_in[node.id] = call.event.sequence
+        if other.open:
+            other.taker.take(other, node.inbound[0], call.event)
+        else:
+            handed = self._book.handed.setdefault(
+                other.id, deque()
+            )  # bounded: by the nodes that fall back on it
+            handed.append((node.inbound[0], call.event))
         return True
 
     def call_due(self, call_id: str) -> None:
@@ -164,6 +181,8 @@ class Recovery:
         call = self._book.calls.get(call_id)
         if call is None or not call.live:
             return
+        if call.lasting and call.state is CallState.STREAMING and not call.owed:
+            return  # nothing was asked of it, or it has answered
         desk = self._desk
         limit = call.timeout_ms if call.state is CallState.INVOKED else self._book.policy.progress_ms_max
         if call.throttled:
@@ -172,7 +191,7 @@ class Recovery:
         if due > desk.now:
             desk.arm("call", due, call_id)
             return
-        desk.do(CancelCall(call.id, call.attempt, CancelReason.TIMEOUT, CancelMode.HARD))
+        self._cancelling.abandon(call, CancelReason.TIMEOUT)
         self.attempt_failed(call, Failure(OutcomeClass.TIMEOUT, "provider_timeout", retryable=True))
 
     def budget_due(self, call_id: str) -> None:
@@ -185,7 +204,7 @@ class Recovery:
             SignalName.BUDGET_EXHAUSTED, emitters.BUDGETS, call.scope, reason="node", node_id=call.node_id
         )
         if call.state is not CallState.WAITING:
-            desk.do(CancelCall(call.id, call.attempt, CancelReason.TIMEOUT, CancelMode.HARD))
+            self._cancelling.abandon(call, CancelReason.TIMEOUT)
         self._exhausted(call, Failure(OutcomeClass.TIMEOUT, "node_budget_exhausted"), "node_budget_exhausted")
 
     def retry_due(self, call_id: str) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from rspp.contract import emitters
 from rspp.contract.event import Audio, Event, Note, Sample, Text
 from rspp.contract.signals import SignalName
-from rspp.contract.words import CancelMode, CancelReason, EventKind, OutcomeClass, PayloadClass
+from rspp.contract.words import CancelReason, EventKind, OutcomeClass, PayloadClass
 from rspp.kernel.call_book import CallBook
 from rspp.kernel.calls import Call, CallState, Failure, malformed
 from rspp.kernel.cancelling import Cancelling
 from rspp.kernel.desk import Desk
-from rspp.kernel.effects import CancelCall
 from rspp.kernel.graph import NodeRun
 from rspp.kernel.hosting import CLASS_OF, KIND_OF
 from rspp.kernel.recovery import Recovery
@@ -59,7 +58,7 @@ class Results:
             return
         broken = malformed(payload)
         if broken is not None and call.live and attempt == call.attempt:
-            desk.do(CancelCall(call.id, call.attempt, CancelReason.PROVIDER_ERROR, CancelMode.HARD))
+            self._cancelling.abandon(call, CancelReason.PROVIDER_ERROR)
             self._recovery.attempt_failed(call, Failure(OutcomeClass.INFRASTRUCTURE_FAILURE, broken))
             return
         soft = call.state is CallState.CANCELLING and call.soft_left > 0 and broken is None
@@ -138,6 +137,7 @@ class Results:
         self._book.owner.transcript(text)
 
     def finished(self, call_id: str, attempt: int, tokens: int) -> None:
+        self._cancelling.stopped(call_id, attempt)
         call = self._book.calls.get(call_id)
         if call is None or not call.live or attempt != call.attempt:
             if call is not None and call.state is CallState.CANCELLING:
@@ -159,6 +159,7 @@ class Results:
         if _port(node, EventKind.TEXT) and call.scope.turn_id is not None:
             # Whoever collects text downstream learns that no more is coming.
             self._forward(call, Text("", final=True, role="assistant"), None)
+        self._book.owner.capability_back(call.modality)
         self._book.close(call, OutcomeClass.SUCCESS, "")
 
 

@@ -13,7 +13,7 @@ invariant of ours that breaks ends this session, and only this one, with its cau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from rspp.contract import emitters
@@ -24,7 +24,6 @@ from rspp.contract.words import AbortReason, CancelReason, CancelScope, EventKin
 from rspp.kernel import inputs as i
 from rspp.kernel.admission import Admission
 from rspp.kernel.authority import Authority
-from rspp.kernel.calls import Failure
 from rspp.kernel.commands import Commands
 from rspp.kernel.connection import Connection
 from rspp.kernel.desk import Desk
@@ -43,6 +42,7 @@ from rspp.kernel.state import State
 from rspp.kernel.steps import Steps
 from rspp.kernel.turn import Turn
 from rspp.kernel.turns import Turns
+from rspp.kernel.wiring import handlers, timers
 from rspp.kernel.work import Work
 from rspp.spec.graph import GraphDefinition, Role
 
@@ -88,9 +88,9 @@ class SessionKernel:
         self._degraded: dict[str, str] = {}
         self._progressed = self._went_back = False
         self.error: InvariantBreach | None = None
-        self._handlers = _handlers(self)
-        self._timers = _timers(self)
-        desk.facts.update(request.snapshot.facts if request.snapshot else {})
+        self._handlers = handlers(self)
+        self._timers = timers(self)
+        desk.learn(request.snapshot.facts if request.snapshot else {})
         self.graph.facts_changed()
         if request.resume is not None:
             self.placement.attach(request.resume)
@@ -188,7 +188,8 @@ class SessionKernel:
         """Our bug: this session stops here, and says why."""
         desk = self.desk
         self.error = breach
-        desk.outbox.drain()
+        if breach.code == "control_lane_overflow":
+            desk.outbox.drain()  # there is no room left to say even this
         desk.rest()
         desk.announce(
             SignalName.ERROR_RAISED,
@@ -202,7 +203,7 @@ class SessionKernel:
 
     # ---- audio in, the hot path ----------------------------------------------------------------------------------
 
-    def _audio(self, received: i.AudioReceived) -> None:
+    def audio(self, received: i.AudioReceived) -> None:
         if self.connection.state is not SessionState.ACTIVE and not self.listening():
             return
         event = self.gateway.audio(received)
@@ -211,7 +212,7 @@ class SessionKernel:
                 self.graph.push(node, "audio", event)
             event = self.gateway.next_held()
 
-    def _scored(self, received: i.SpeechScored) -> None:
+    def scored(self, received: i.SpeechScored) -> None:
         self.prelude.scored(received.probability)
 
     def ingest(self, port: str, event: Event) -> None:
@@ -236,6 +237,9 @@ class SessionKernel:
 
     def accepting(self) -> bool:
         return self.connection.state is SessionState.ACTIVE
+
+    def speaking(self) -> bool:
+        return self.egress.playing is not None
 
     def listening(self) -> bool:
         """A draining session still hears its caller, who may interrupt what is left; without authority it does not."""
@@ -316,6 +320,10 @@ class SessionKernel:
         node_id, port = desk.graph.turn_input
         event = desk.event(EventKind.TEXT, words, PayloadClass.TEXT_RAW, turn.scope, node_id)
         self.graph.push(self.graph.nodes[node_id], port, event)
+
+    def turn_confirmed(self) -> None:
+        """The speculation was right: what its cap held back goes on."""
+        self.work.dispatch.go_on()
 
     def _say(self, turn: Turn) -> None:
         """Speak the intent's own words: into the synthesiser, or as text where there is none."""
@@ -440,75 +448,10 @@ class SessionKernel:
 
     def draining(self) -> None:
         """No new turns; what waits is let go."""
-        self.turns.waiting.clear()
+        self.turns.drop_waiting()
         self.turns.deferred = None
         self.desk.disarm("turn.defer")
         self._progressed = True
 
     def cancel(self, scope: CancelScope, reason: CancelReason) -> bool:
         return self.turns.cancel(scope, reason)
-
-
-def _handlers(k: SessionKernel) -> Mapping[type, Callable[..., None]]:
-    """Who takes which input: one line each."""
-    return {
-        i.AudioReceived: k._audio,
-        i.SpeechScored: k._scored,
-        i.EndOfTurnScored: lambda r: k.prelude.end_scored(r.probability),
-        i.CallAccepted: lambda r: k.work.results.accepted(r.call_id, r.attempt),
-        i.CallProduced: k.commands.produced,
-        i.CallFinished: k.commands.finished,
-        i.CallFailed: lambda r: k.work.recovery.failed(
-            r.call_id, r.attempt, Failure(r.outcome, r.reason, r.retryable, r.circuit, r.retry_after_ms)
-        ),
-        i.CallCancelled: lambda r: k.work.cancelling.cancelled(r.call_id, r.attempt),
-        i.TextReceived: k.commands.text,
-        i.ControlReceived: k.commands.control,
-        i.UnknownReceived: k.commands.unknown,
-        i.MalformedReceived: k.gateway.malformed,
-        i.ConnectionChanged: lambda r: k.connection.changed(r.state),
-        i.DeliveryReported: k.commands.delivery,
-        i.CreditGranted: k.commands.credit,
-        i.LeaseChanged: k.placement.lease,
-        i.MigrationChanged: k.placement.migration,
-        i.RoutingViewPublished: k.placement.routing,
-        i.DurableAttached: k.placement.attached,
-        i.SnapshotPublished: k.commands.snapshot,
-        i.SnapshotLost: k.commands.snapshot_lost,
-        i.CloseRequested: lambda r: k.connection.close(r.reason, r.drain),
-        i.EvidenceStored: lambda r: k.turns.evidence_stored(r.record_id, r.ok, r.reason),
-        i.RecorderPressed: k.commands.pressed,
-        i.NodeMeasured: lambda r: k.steps.measured(r.node_id, r.elapsed_ms, r.turn_ms),
-        i.NodeRaised: k.commands.node_raised,
-        i.PoolChanged: k.commands.pool,
-        i.ClockObserved: k.commands.clock,
-        i.FactChanged: k.commands.fact,
-        i.DebugSwitched: k.commands.debug,
-        i.Woken: lambda r: k.wake(k.desk.now),
-    }
-
-
-def _timers(k: SessionKernel) -> Mapping[str, Callable[[str], None]]:
-    """Who is woken for which timer."""
-    return {
-        "listen": lambda _: k.prelude.wake(),
-        "egress": lambda _: k.egress.pump(),
-        "egress.quiet": lambda _: k.egress.quiet_due(),
-        "egress.overdue": lambda _: k.egress.overdue(),
-        "edge": k.graph.edge_due,
-        "merge": k.graph.merge_due,
-        "call": k.work.recovery.call_due,
-        "call.budget": k.work.recovery.budget_due,
-        "call.restart": k.work.dispatch.restart_due,
-        "retry": k.work.recovery.retry_due,
-        "grace": k.commands.grace_due,
-        "turn.budget": lambda _: k.commands.turn_budget_due(),
-        "turn.defer": lambda _: k.turns.retry_deferred(),
-        "turn.evidence": lambda _: k.turns.evidence_overdue(),
-        "turn.speculation": lambda _: k.commands.speculation_due(),
-        "connect": lambda _: k.connection.connect_due(),
-        "disconnect": lambda _: k.connection.disconnect_due(),
-        "drain": lambda _: k.connection.drain_due(),
-        "close": lambda _: k.connection.close_due(),
-        "lease": lambda _: k.placement.expire(),
-    }

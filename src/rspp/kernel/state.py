@@ -74,7 +74,6 @@ class State:
         self.revision = durable.revision
         self._durable = dict(durable.values)
         self._hot.clear()
-        self._turns.clear()
         return None
 
     def durable(self) -> Mapping[str, object]:

@@ -70,6 +70,7 @@ class Steps:
             self._desk.do(StopNode(node_id))
 
     def open_turn(self, turn: Turn) -> None:
+        self._diverted.clear()  # a budget overrun says something of its turn, not of the next
         for hosted in self._hosted.values():
             hosted.reseed(turn.plan.determinism.seed)
 

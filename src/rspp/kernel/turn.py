@@ -78,6 +78,7 @@ class Turn:
         "settling",
         "speculative",
         "state",
+        "superseded",
         "terminal",
         "terminal_at",
         "terminal_reason",
@@ -99,6 +100,7 @@ class Turn:
         self.plan: ResolvedTurnPlan = plan
         self.state = TurnState.OPENING
         self.speculative = intent.speculative
+        self.superseded = False  # another turn answers its words, better known or under another epoch
         self.opened_at = now
         self.epoch_at_open = scope.epoch
         self.playout = playout

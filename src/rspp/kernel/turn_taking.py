@@ -36,6 +36,8 @@ class TurnTaking:
 
     __slots__ = (
         "assistant",
+        "assistant_done",
+        "before",
         "caller",
         "digits",
         "end_probability",
@@ -56,9 +58,11 @@ class TurnTaking:
         self.caller = Caller.QUIET
         self.overlap = Overlap.CLEAR
         self.utterance = Utterance()
+        self.before = Utterance()  # the one before it, whose last final may still come
         self.moves: list[Move] = []
         self.timers: dict[str, int] = {}
         self.assistant = False  # is the assistant to be heard, or about to be?
+        self.assistant_done = False  # has it said all it will, so that only the end of it is still playing?
         self.score = 0.0
         self.end_probability = 0.0
         self.since = 0  # when the current caller state was entered
@@ -101,8 +105,14 @@ class TurnTaking:
         """A transcript: a partial revision, or a segment's final."""
         utterance = self.utterance
         if self.caller in (Caller.QUIET, Caller.ONSET) and not self._awaited():
-            self._late(now, text)
+            self._late(now, text, utterance)
             return
+        if self._of_before(text):
+            self._late(now, text, self.before)
+            if utterance.owed is not None and utterance.owed.segment == text.segment:
+                utterance.partial, utterance.owed = "", None
+            return
+        utterance.owed = None if text.final else text
         if text.final:
             if len(utterance.finals) < FINALS_MAX:
                 utterance.finals = (*utterance.finals, text.text.strip())
@@ -110,7 +120,8 @@ class TurnTaking:
             utterance.final_since_pause = self.caller in (Caller.PAUSING, Caller.ENDING)
         else:
             utterance.partial = text.text.strip()
-        if self.overlap is not Overlap.CLEAR:
+        if self.overlap is not Overlap.CLEAR or self.assistant:
+            # Also of a voice that was let pass as noise: it may have found its words.
             self._weigh_words(now, text.final)
         if text.final and self.caller is Caller.ENDING:
             self._enter(now, Heard.FINAL)
@@ -159,9 +170,14 @@ class TurnTaking:
     def assistant_changed(self, now: int, audible: bool) -> None:
         """The assistant is, or is no longer, to be heard."""
         self.assistant = audible
-        if not audible and self.overlap is not Overlap.CLEAR:
+        if not audible:
             self._over(Over.GONE)
-        self._idle(now)
+        elif self.caller is Caller.SPEAKING or (self.caller is Caller.ONSET and self._holds()):
+            # It begins while the caller speaks: as undecided as a caller who begins while it does.
+            self._begin_overlap(now)
+        elif self.caller is Caller.TALKING:
+            self._interrupt("talk_pressed")
+        self.resting(now)
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
@@ -192,12 +208,15 @@ class TurnTaking:
         if self.overlap is Overlap.CLEAR:
             return
         speaking = self.caller in (Caller.SPEAKING, Caller.TALKING)
-        only_backchannel = bool(self.utterance.text) and self._only_backchannel(self.utterance.text)
-        if speaking and not only_backchannel:
+        text = self.utterance.text
+        settings = self.settings
+        by_words = settings.interruption is InterruptionMode.WORDS  # then noise that lasts is only noise
+        wordless = by_words and len(words_of(text)) < settings.interruption_words_min
+        if speaking and not wordless and not (text and self._only_backchannel(text)):
             self._over(Over.ENOUGH)
             self._interrupt("undecided_and_speaking")
         else:
-            self._resume(now, "no_words" if not self.utterance.text else "backchannel")
+            self._resume(now, "no_words" if wordless or not text else "backchannel")
 
     def _cough_over(self, now: int) -> None:
         if self.overlap is not Overlap.CLEAR and self.caller in (Caller.PAUSING, Caller.ENDING, Caller.QUIET):
@@ -210,8 +229,13 @@ class TurnTaking:
     def _digits_done(self, now: int) -> None:
         self.timers.pop("digits", None)
         digits, self.digits = self.digits, ""
-        if digits:
-            self._supersede("digits")
+        if not digits:
+            return
+        self._supersede("digits")
+        if self.caller not in (Caller.QUIET, Caller.ONSET):
+            # "My code is", and the keys: one utterance, which ends as the spoken one does.
+            self.utterance.keyed = f"{self.utterance.keyed} {digits}".strip()
+        else:
             self._begin(now)
             self.utterance.by_digits = True
             self._propose(now, digits, "digits")
@@ -221,7 +245,7 @@ class TurnTaking:
     def _enter(self, now: int, heard: Heard) -> None:
         before = self.caller
         after = CALLER.get((before, heard))
-        if after is None:
+        if after is None or (before is Caller.ENDING and heard is Heard.SOUND and self.utterance.closing):
             return
         self.caller = after
         self.since = now
@@ -234,7 +258,7 @@ class TurnTaking:
     def _onset(self, now: int, before: Caller, heard: Heard) -> None:
         # Onset lasts `onset_ms`; if scores stop arriving in it, it was nothing.
         self.timers["state"] = now + 4 * self.settings.onset_ms * NS_PER_MS
-        if self.assistant and self.settings.interruption is InterruptionMode.PAUSE_THEN_DECIDE:
+        if self.assistant and self._holds():
             self._begin_overlap(now)
 
     def _speaking(self, now: int, before: Caller, heard: Heard) -> None:
@@ -242,11 +266,12 @@ class TurnTaking:
         if before is Caller.ONSET:
             self._begin(now)
             self.moves.append(Move(Do.SPEECH_STARTED, utterance=self.utterance.number))
-            if self.assistant:
-                self._begin_overlap(now)
         else:
             self._supersede("caller_went_on")
             self.utterance.final_since_pause = False
+            self.end_probability = 0.0  # of a pause that was not the end: it says nothing of the next one
+        if self.assistant:
+            self._begin_overlap(now)
         self.timers["state"] = max(now, self.utterance.started_at + settings.utterance_ms_max * NS_PER_MS)
         self.timers["scores"] = now + settings.silence_ms_max * NS_PER_MS
 
@@ -267,6 +292,7 @@ class TurnTaking:
         )
         if before is Caller.SPEAKING and heard is Heard.DEADLINE:
             reason = "utterance_too_long"
+            self.utterance.closing = True
         self.moves.append(Move(Do.SPEECH_STOPPED, reason, utterance=self.utterance.number))
         if self.utterance.final_since_pause and not self.utterance.partial:
             self._enter(now, Heard.FINAL)
@@ -279,7 +305,7 @@ class TurnTaking:
             self._complete(now, "final" if heard is Heard.FINAL else "final_overdue")
         elif self.overlap is not Overlap.CLEAR:
             self._resume(now, "no_voice")
-        self._idle(now)
+        self.resting(now)
 
     def _talking(self, now: int, before: Caller, heard: Heard) -> None:
         if before in (Caller.QUIET, Caller.ONSET):
@@ -310,6 +336,7 @@ class TurnTaking:
             self.moves.append(Move(Do.SPECULATE, text=utterance.text, utterance=utterance.number))
 
     def _begin(self, now: int) -> None:
+        self.before = self.utterance
         self.utterance = Utterance(
             number=self.utterance.number + 1, started_at=now, overlapped=self.assistant
         )
@@ -332,13 +359,18 @@ class TurnTaking:
                 self._resume(now, "no_words")
             return
         if self.overlap is not Overlap.CLEAR:
-            if self._only_backchannel(text):
+            if self._only_backchannel(text) and not self.assistant_done:
                 self._resume(now, "backchannel")
                 self.moves.append(Move(Do.BACKCHANNEL, text=text, utterance=utterance.number))
                 return
             self._over(Over.ENOUGH)
             self._interrupt("words")
-        elif utterance.overlapped and self.assistant and self._only_backchannel(text):
+        elif (
+            utterance.overlapped
+            and self.assistant
+            and not self.assistant_done
+            and self._only_backchannel(text)
+        ):
             self.moves.append(Move(Do.BACKCHANNEL, text=text, utterance=utterance.number))
             return
         self._propose(now, text, reason)
@@ -359,12 +391,22 @@ class TurnTaking:
         """Is a held reply still waiting for the words of an utterance that is over?"""
         return self.overlap is not Overlap.CLEAR and self.caller is Caller.QUIET
 
-    def _late(self, now: int, text: Text) -> None:
-        utterance = self.utterance
+    def _of_before(self, text: Text) -> bool:
+        """Is this the final that the utterance before was proposed without?"""
+        owed = self.before.owed
+        if owed is None or self.before.proposed_at is None:
+            return False
+        if text.segment != owed.segment or text.revision <= owed.revision:
+            self.before.owed = None  # the recogniser is past it, or has started over
+            return False
+        return text.final
+
+    def _late(self, now: int, text: Text, utterance: Utterance) -> None:
         at = utterance.proposed_at
         if not text.final or at is None or now - at > self.settings.late_final_ms_max * NS_PER_MS:
             return
-        words = " ".join((*utterance.finals, text.text.strip())).strip()
+        utterance.owed = None
+        words = " ".join((*utterance.finals, text.text.strip(), utterance.keyed)).strip()
         if words and not same_words(words, utterance.proposed_text):
             utterance.finals = (*utterance.finals[:FINALS_MAX], text.text.strip())
             utterance.partial = ""
@@ -377,11 +419,14 @@ class TurnTaking:
         mode = self.settings.interruption
         if mode is InterruptionMode.NEVER or self.overlap is not Overlap.CLEAR:
             return
-        hold = mode is InterruptionMode.PAUSE_THEN_DECIDE
+        hold = self._holds()
         self._over(Over.VOICE_HOLD if hold else Over.VOICE_WATCH)
         self.timers["overlap"] = now + self.settings.decide_ms_max * NS_PER_MS
         if hold:
             self.moves.append(Move(Do.HOLD, "voice_over_assistant"))
+
+    def _holds(self) -> bool:
+        return self.settings.interruption is InterruptionMode.PAUSE_THEN_DECIDE
 
     def _weigh(self, now: int) -> None:
         """Has the caller spoken long enough over the assistant to mean it?"""
@@ -413,6 +458,8 @@ class TurnTaking:
             self.timers.pop("cough", None)
 
     def _interrupt(self, reason: str) -> None:
+        if self.settings.interruption is InterruptionMode.NEVER:
+            return  # not by a key and not by the talk button either: what they say waits its turn
         self.moves.append(Move(Do.INTERRUPT, reason, utterance=self.utterance.number))
 
     def _resume(self, now: int, reason: str) -> None:
@@ -427,7 +474,8 @@ class TurnTaking:
             w in self.settings.backchannels for w in words_of(text)
         )
 
-    def _idle(self, now: int) -> None:
+    def resting(self, now: int) -> None:
+        """Nobody speaks from here on: when is that worth a question?"""
         if self.settings.idle_prompt_ms and self.caller is Caller.QUIET and not self.assistant:
             self.timers["idle"] = now + self.settings.idle_prompt_ms * NS_PER_MS
 

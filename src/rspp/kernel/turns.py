@@ -19,7 +19,7 @@ from rspp.contract.decisions import OutcomeKind, OutcomeScope, Phase
 from rspp.contract.event import NS_PER_MS
 from rspp.contract.signals import SignalName
 from rspp.contract.transitions import Transition
-from rspp.contract.words import AbortReason, CancelReason, CancelScope, TurnState
+from rspp.contract.words import AbortReason, CancelReason, CancelScope, OverlapPolicy, TurnState
 from rspp.kernel.admission import Admission
 from rspp.kernel.arbiter import RANK_OF, OnIntent, Rank, on_intent, strongest
 from rspp.kernel.authority import Authority
@@ -59,6 +59,7 @@ class Owner(Protocol):
     """What this needs of the session whose turns these are."""
 
     def accepting(self) -> bool: ...
+    def speaking(self) -> bool: ...
     def capabilities(self) -> dict[str, tuple[str, ...]]: ...
     def open_circuits(self) -> frozenset[str]: ...
     def degraded(self) -> tuple[str, ...]: ...
@@ -67,6 +68,7 @@ class Owner(Protocol):
     def turn_settling(self, turn: Turn) -> None: ...
     def turn_closed(self, turn: Turn) -> None: ...
     def generated(self, turn: Turn) -> bool: ...
+    def turn_confirmed(self) -> None: ...
 
 
 class Turns:
@@ -111,18 +113,17 @@ class Turns:
         turn = self.current
         if turn is not None and turn.conditions:
             # It is ending already: what comes now is simply next, and the newest wish is the one that counts.
-            self.waiting.clear()
+            self.drop_waiting()
             self.waiting.append(intent)
             return
-        choice = on_intent(
-            desk.policies.overlap, turn is not None, len(self.waiting), self._limits.queued_intents_max
-        )
+        busy = turn is not None or self._waits_for_sound(intent)
+        choice = on_intent(self._policy(intent), busy, len(self.waiting), self._limits.queued_intents_max)
         if choice is not OnIntent.OPEN:
             desk.announce(SignalName.OVERLAP_DECIDED, emitters.ARBITER, reason=choice.value)
         if choice is OnIntent.REFUSE:
             return
         if choice is OnIntent.PREEMPT and turn is not None:
-            self.waiting.clear()
+            self.drop_waiting()
             self.waiting.append(intent)
             self.cancel(CancelScope.TURN, CancelReason.BARGE_IN)
             return
@@ -131,6 +132,37 @@ class Turns:
             desk.announce(SignalName.INTENT_QUEUED, emitters.ARBITER, waiting=len(self.waiting))
             return
         self._open(intent)
+
+    def _policy(self, intent: Intent) -> OverlapPolicy:
+        """Who yields interrupts nobody, but is not turned away for it."""
+        policy = self._desk.policies.overlap
+        return OverlapPolicy.QUEUE if intent.yields and policy is OverlapPolicy.PREEMPT else policy
+
+    def _waits_for_sound(self, intent: Intent) -> bool:
+        """What queues waits for the last turn to be heard, not only for it to be over."""
+        return self._policy(intent) is OverlapPolicy.QUEUE and self._owner.speaking()
+
+    def drop_waiting(self) -> None:
+        """None of those that wait will be a turn; each is told."""
+        while self.waiting:
+            self.waiting.popleft()
+            self._superseded("intent_superseded")
+
+    def forget_speculative(self, utterance: int) -> None:
+        """The words of a guess were taken back before it was a turn: it shall not become one."""
+        for intent in [i for i in self.waiting if i.speculative and i.utterance == utterance]:
+            self.waiting.remove(intent)
+            self._superseded("intent_superseded")
+        if self.deferred and self.deferred.speculative and self.deferred.utterance == utterance:
+            self._drop_deferred()
+
+    def _drop_deferred(self) -> None:
+        self.deferred = None
+        self._desk.disarm("turn.defer")
+        self._superseded("deferred_intent_superseded")
+
+    def _superseded(self, reason: str) -> None:
+        self._desk.announce(SignalName.OVERLAP_DECIDED, emitters.ARBITER, reason=reason)
 
     def _candidate(self) -> str:
         epoch = self._desk.scope.epoch if self._successor else None
@@ -146,9 +178,7 @@ class Turns:
         desk = self._desk
         if self.deferred is not None:
             # One wish at a time: the newer one counts, and the older is not forgotten without a word.
-            self.deferred = None
-            desk.disarm("turn.defer")
-            desk.announce(SignalName.OVERLAP_DECIDED, emitters.ARBITER, reason="deferred_intent_superseded")
+            self._drop_deferred()
         self._move_idle(TurnTrigger.PROPOSED)
         refused = self._gates()
         if refused is not None:
@@ -220,12 +250,8 @@ class Turns:
         """Its time has come, or the view it lacked has."""
         intent, self.deferred = self.deferred, None
         self._desk.disarm("turn.defer")
-        if intent is None:
-            return
-        if self.current is not None:
+        if intent is not None:
             self._overlap(intent)
-        else:
-            self._open(intent)
 
     def _move_idle(self, trigger: TurnTrigger, subject: str | None = None) -> None:
         """The part of the turn's table that belongs to the session: Idle and Opening."""
@@ -300,6 +326,7 @@ class Turns:
         self._desk.disarm("turn.speculation")
         self._desk.announce(SignalName.TURN_CONFIRMED, emitters.PRELUDE, turn.scope)
         self._arm_budget(turn)
+        self._owner.turn_confirmed()
 
     # ---- ending --------------------------------------------------------------------------------------------------
 
@@ -438,8 +465,8 @@ class Turns:
         self._owner.turn_closed(turn)
 
     def next_waiting(self) -> None:
-        """Open what was queued while the last turn was open."""
-        if self.current is None and self.waiting:
+        """Open what was queued while the last turn was open, or was still being heard."""
+        if self.current is None and self.waiting and not self._waits_for_sound(self.waiting[0]):
             self._open(self.waiting.popleft())
 
     def _move(self, turn: Turn, trigger: TurnTrigger) -> None:

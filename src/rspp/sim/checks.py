@@ -116,7 +116,12 @@ class Checks:
     def _taken(self, seat: Seat, since: int) -> None:
         """What was queued behind a turn has its turn, or a refusal, when that one is over."""
         waiting = self._waiting.get(seat.number)
-        if waiting is not None and waiting <= since and seat.live and seat.number not in self._draining:
+        if waiting is None or waiting > since or not seat.live or seat.number in self._draining:
+            return
+        if seat.kernel.egress.playing is not None:
+            # What queues lets the caller hear the last answer out; how long that may take is judged elsewhere.
+            self.world.after(QUEUE_SLACK_MS, self._taken, seat, since)
+        else:
             seat.violated(
                 "no stuck turn", "queued_intent_is_taken", "an intent waits behind a turn that is over"
             )

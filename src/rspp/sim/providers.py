@@ -271,7 +271,7 @@ class Providers:
 
     def _kill(self, seat: Seat, effect: fx.KillCall) -> None:
         job = self._jobs.get((seat.number, effect.call_id))
-        if job is not None:
+        if job is not None and job.attempt == effect.attempt:
             job.killed = True
             # A few more pieces are on their way already.
             self.world.after(120, self._bury, job)

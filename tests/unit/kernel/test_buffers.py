@@ -158,6 +158,20 @@ def test_the_latency_bound_lets_go_of_what_is_too_late_but_never_of_a_final() ->
     assert losses(edge) == [("latency_contribution_exceeded", 1, 1)]
 
 
+def test_a_patient_queue_keeps_what_waits_however_long_and_is_bounded_by_items_and_bytes() -> None:
+    edge = EdgeQueue(
+        "a->b",
+        policy(DROP, drop_side=DropSide.OLDEST, max_queue_ms=100, max_latency_contribution_ms=50),
+        patient=True,
+    )
+    for number in range(1, 5):
+        edge.offer(number * 10_000 * MS, text(number, at_ms=number * 10_000))
+    assert numbers(edge) == [1, 2, 3, 4]
+    edge.offer(50_000 * MS, text(5, at_ms=50_000))
+    assert losses(edge) == [("queue_items_exceeded", 1, 1)]
+    assert polled(edge, 90_000 * MS) == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("strategy", list(BufferStrategy))
 def test_no_load_takes_a_queue_past_its_bounds_and_every_item_is_accounted_for(
     strategy: BufferStrategy,
@@ -380,3 +394,12 @@ def test_giving_up_a_queue_hands_over_what_is_wanted_whatever_the_cadence() -> N
     given: list[Event] = edge.empty()
     assert [event.sequence for event in given] == [2]
     assert (len(edge.items), edge.bytes) == (0, 0)
+
+
+def test_the_producer_that_a_patient_queue_blocks_waits_as_patiently() -> None:
+    edge = EdgeQueue("a->b", policy(BLOCK, max_block_time_ms=100), patient=True)
+    for number in range(1, 7):
+        edge.offer(0, text(number))
+    assert edge.wake_at() is None
+    assert not edge.shed_blocked(10_000 * MS)
+    assert polled(edge, 10_000 * MS) == [1, 2, 3, 4, 5, 6]

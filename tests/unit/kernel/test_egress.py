@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rspp.contract.event import Audio
-from rspp.contract.words import CancelScope, ConnectionState
+from rspp.contract.words import CancelScope, Codec, ConnectionState
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
+from rspp.kernel.inputs import ConnectionChanged
+from rspp.spec import voice_template
 from rspp.testing.rig import FRAME, Rig
 
 
@@ -119,3 +123,118 @@ def test_after_a_fence_what_waits_in_the_outbox_is_taken_back_too() -> None:
     assert rig.sent_audio() == []
     (stored, *_) = rig.of(fx.StoreEvidence)
     assert stored.evidence.cancel_fence_at is not None
+
+
+# ---- what waits on purpose -----------------------------------------------------------------------------------------
+
+
+def test_captions_wait_for_a_cut_line_and_are_not_too_late_when_it_stands_again() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    rig.give(ConnectionChanged(ConnectionState.RECONNECTING))
+    rig.tokens("It is ten.")
+    rig.finish("llm")
+    rig.speech(200)
+    rig.advance(1_000)
+    rig.give(ConnectionChanged(ConnectionState.CONNECTED))
+    rig.advance(1_000)
+    assert rig.names("drop_notice") == []
+    assert [text for text in rig.sent_text() if text] == ["It is ten."]
+    assert rig.names("commit") == ["commit"]
+
+
+def test_an_answer_of_two_minutes_is_sent_to_its_end() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("tell me a story")
+    rig.tokens("Once upon a time.")
+    rig.finish("llm")
+    for index in range(300):  # four times as fast as it is heard
+        rig.chunk("tts", Audio(FRAME * 20, 6_400, index * 6_400))
+        rig.advance(100)
+    rig.finish("tts")
+    rig.advance(100_000)
+    assert rig.names("drop_notice") == []
+    assert len(rig.sent_audio()) * 20 == 120_000
+
+
+# ---- one stream a turn ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("codec", [Codec.MULAW, Codec.PCMU])
+def test_a_codec_of_one_byte_a_sample_is_cut_into_frames_too(codec: Codec) -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten.")
+    data = bytes(range(200)) * 8
+    rig.chunk("tts", Audio(data, 1_600, 0, rate=8_000, codec=codec))
+    frames = [event.payload for event in rig.sent_audio() if isinstance(event.payload, Audio)]
+    assert [(frame.samples, len(frame.data)) for frame in frames] == [(160, 160)] * 10
+    assert b"".join(frame.data for frame in frames) == data
+
+
+def test_sentences_are_one_stream_with_one_count_and_one_end() -> None:
+    """Each sentence is a call of its own, which counts from nothing and says that it has ended."""
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    for sentence in ("It is ten.", " Good night."):
+        rig.tokens(sentence)
+        rig.chunk("tts", Audio(FRAME * 2, 640, 0, end=True))
+        rig.chunk("tts", Audio(b"", 0, 640, end=True))
+        rig.finish("tts")
+    rig.finish("llm")
+    rig.advance(500)
+    sent = [e.event.payload for e in rig.of(fx.Send) if isinstance(e.event.payload, Audio)]
+    assert [(audio.sample_index, audio.end) for audio in sent] == [
+        (0, False),
+        (320, False),
+        (640, False),
+        (960, False),
+        (1_280, True),
+    ]
+
+
+# ---- what counts as said -------------------------------------------------------------------------------------------
+
+
+def remembered(rig: Rig) -> list[str]:
+    return [message.text for message in rig.kernel.memory.history() if message.role == "assistant"]
+
+
+def test_what_was_only_captioned_before_its_audio_came_was_not_heard() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten.")
+    assert rig.sent_text() == ["It is ten."]
+    rig.control("cancel", scope=CancelScope.TURN)
+    assert remembered(rig) == []
+
+
+def test_captions_are_the_answer_where_no_line_sounds_or_the_voice_is_lost() -> None:
+    for voiced in (True, False):
+        rig = Rig(voice_template({"stt": ["a"], "llm": ["b"], "tts": ["c"]}))
+        rig.connect()
+        rig.type("what time is it")
+        if not voiced:
+            rig.kernel.capability_lost("tts", "provider_broken")
+        rig.tokens("It is ten.")
+        if voiced:
+            rig.kernel.capability_lost("tts", "provider_broken")
+        rig.control("cancel", scope=CancelScope.TURN)
+        assert remembered(rig) == ["It is ten."]
+
+
+def test_a_whole_answer_without_a_sound_was_its_captions() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten.")
+    rig.finish("llm")
+    rig.finish("tts")
+    rig.advance(1_000)
+    assert rig.names("commit") == ["commit"]
+    assert remembered(rig) == ["It is ten."]

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from rspp.contract.event import Audio, Signal
+from rspp.contract.event import NS_PER_MS, Audio, Signal
 from rspp.contract.words import Codec, ConnectionState
 from rspp.kernel.authority import Authority
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import Announce
-from rspp.kernel.gateway import Gateway, check_audio
+from rspp.kernel.gateway import RESTART_WINDOW, Gateway, check_audio
 from rspp.kernel.inputs import (
     AudioReceived,
     ConnectionChanged,
@@ -87,6 +87,29 @@ def test_late_and_repeated_frames_are_dropped_and_counted() -> None:
         door.frame(n)
     assert [door.frame(n) for n in (1, 2, 4, 4)] == [[], [], [], []]
     assert door.gateway.duplicates == 3
+
+
+def test_a_count_that_starts_anew_is_a_cut_and_not_a_flood_of_duplicates() -> None:
+    door = Door()
+    for n in (70_000, 70_001, 70_003):
+        door.frame(n)
+    assert [door.frame(n) for n in (0, 1, 2)] == [[0], [1], [2]]
+    (cut,) = door.said()
+    assert (cut.signal, cut.reason, cut.detail) == ("discontinuity", "stream_restarted", {"lost": 1})
+    assert door.gateway.duplicates == 0
+
+
+def test_a_run_of_repeated_frames_is_told_once_and_counted_whole() -> None:
+    door = Door()
+    first = RESTART_WINDOW
+    for n in (first - 1, *range(first - RESTART_WINDOW, first)):
+        door.frame(n)
+        door.desk.now += 20 * NS_PER_MS
+    assert [signal.reason for signal in door.said()] == ["audio_sequence_seen"]
+    assert door.gateway.duplicates == RESTART_WINDOW
+    door.desk.now += 1_000 * NS_PER_MS
+    door.frame(first - 1)
+    assert [signal.reason for signal in door.said()] == ["audio_sequence_seen"]
 
 
 def test_frames_from_a_far_future_hold_nothing_up_and_no_more_than_a_few_are_kept() -> None:
@@ -165,6 +188,24 @@ def test_after_a_reconnect_the_first_message_is_not_taken_for_the_old_connection
     rig.type("are you there")
     assert rig.names("duplicate_dropped") == []
     assert len(rig.names("turn_open_proposed")) == 2
+
+
+def test_only_the_callers_own_keys_go_with_a_session_that_moves() -> None:
+    """A place in the old connection's count says nothing about the first messages of a new one."""
+    old, new = Door(), Door()
+    assert old.gateway.text(TextReceived("hello", 1))
+    assert old.gateway.text(TextReceived("book it", 2, idempotency_key="k"))
+    new.gateway.keys.restore(old.gateway.keys.export())
+    assert list(old.gateway.keys.export()) == ["k"]
+    assert new.gateway.text(TextReceived("good day", 1))
+    assert not new.gateway.text(TextReceived("book it", 2, idempotency_key="k"))
+
+
+@pytest.mark.parametrize("key", ["1", "transport/1/1"])
+def test_a_callers_key_is_never_taken_for_a_place_in_the_stream(key: str) -> None:
+    door = Door()
+    assert door.gateway.text(TextReceived("hello", 1))
+    assert door.gateway.text(TextReceived("other", 2, idempotency_key=key))
 
 
 def test_a_key_is_forgotten_after_its_window() -> None:

@@ -284,3 +284,10 @@ def test_a_node_that_raises_harms_nobody_else() -> None:
     lab.feed("split", 1, 2)
     assert lab.seen("right") == [1, 2]
     assert [event.node_id for event in lab.events("node_failed")] == ["left", "left"]
+
+
+def test_only_the_edges_to_the_caller_are_patient() -> None:
+    lab = two_ways()
+    edges = lab.kernel.graph.edges.values()
+    assert {edge.target.id for edge in edges if edge.queue.patient} == {"speaker"}
+    assert not any(edge.queue.patient for edge in edges if edge.target.id != "speaker")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from rspp.contract.event import NS_PER_MS as MS
-from rspp.kernel.playout import Playout, Speech
+from rspp.kernel.playout import REPORT_AGE_MS_MAX, Playout, Speech
 from rspp.spec import voice_template
 
 SETTINGS = voice_template().policies.playout
@@ -109,11 +110,71 @@ def test_a_client_cannot_have_heard_what_was_not_sent_nor_unhear() -> None:
 def test_a_slow_reader_moves_the_horizon_so_that_the_lead_stays_a_lead() -> None:
     playout = ledger(reports=True)
     send(playout, LEAD_MS)
+    playout.reported(20 * MS, 20)
     playout.reported(200 * MS, 40)
     assert playout.quiet_at() == (200 + LEAD_MS - 40) * MS
     while playout.may_send(200 * MS):
         send(playout, 20, now_ms=200)
     assert playout.sent_ms - 40 == LEAD_MS
+
+
+def played(delay_ms: int, speed: float, every_ms: int, total_ms: int) -> tuple[int, int]:
+    """Feed a reader whose reports come late; how often it ran dry, and the most that was ever ahead of it."""
+    playout, heard, dry, ahead = ledger(reports=True), 0.0, 0, 0
+    arrivals: list[int] = []  # when each 20 ms of audio reaches the reader
+    reports: list[tuple[int, int]] = []
+    for now in range(0, total_ms, 5):
+        while playout.may_send(now * MS):
+            send(playout, 20, now)
+            arrivals.append(now + delay_ms // 2)
+        here = 20 * sum(1 for at in arrivals[-100:] if at <= now) + 20 * len(arrivals[:-100])
+        if now >= delay_ms // 2:
+            dry += heard + 5 * speed > here
+            heard = min(here, heard + 5 * speed)
+        if now % every_ms == 0:
+            reports.append((now + delay_ms // 2, int(heard)))
+        while reports and reports[0][0] <= now:
+            playout.reported(now * MS, reports.pop(0)[1])
+        ahead = max(ahead, playout.sent_ms - int(heard))
+    return dry, ahead
+
+
+@pytest.mark.parametrize("delay_ms", [0, 60, 300, 600])
+def test_a_long_line_is_no_slow_reader_and_never_runs_dry(delay_ms: int) -> None:
+    assert played(delay_ms, 1.0, 200, 10_000)[0] == 0
+
+
+def test_a_reader_at_half_speed_has_a_bounded_lead_however_old_its_reports_are() -> None:
+    for delay_ms in (0, 300):
+        short, long = (played(delay_ms, 0.5, 200, seconds * 1_000)[1] for seconds in (10, 40))
+        assert long <= LEAD_MS + delay_ms + 200
+        assert long - short <= 60
+
+
+def test_a_reader_that_never_begins_is_not_sent_to_for_ever() -> None:
+    assert played(0, 0.0, 200, 40_000)[1] <= LEAD_MS + REPORT_AGE_MS_MAX + 200
+
+
+def test_what_a_hold_makes_reports_look_like_is_not_taken_for_a_short_line() -> None:
+    """The report of a paused client is as fresh as can be; the next one is as old as the line is long again."""
+    playout = ledger(reports=True, lead_ms=1_000)
+    send(playout, 1_000)
+    playout.reported(600 * MS, 300)
+    playout.pause(600 * MS)
+    playout.resume(1_000 * MS)
+    playout.reported(1_010 * MS, 600)
+    before = playout.quiet_at()
+    playout.reported(1_300 * MS, 600)
+    playout.reported(1_310 * MS, 610)
+    assert playout.quiet_at() == before
+
+
+def test_the_place_of_the_next_frame_counts_what_was_sent_in_the_frames_own_rate() -> None:
+    playout = ledger()
+    playout.sent(0, 137, 16_000, "c1")
+    assert (playout.sample_index(16_000), playout.sample_index(8_000)) == (137, 68)
+    playout.sent(0, 160, 8_000, "c2")
+    assert playout.sample_index(8_000) == 228
 
 
 def test_a_report_while_paused_moves_no_horizon() -> None:

@@ -262,3 +262,42 @@ def test_without_its_voice_a_session_goes_on_in_text_and_says_that_it_is_degrade
     assert [text for text in rig.sent_text() if text] == ["It is ten."]
     assert rig.sent_audio() == []
     assert rig.names("commit", "abort") == ["commit"]
+
+
+def test_a_voice_that_answers_again_ends_the_degradation() -> None:
+    rig = asking(voice_template({"stt": ["a"], "llm": ["b"], "tts": ["c"]}))
+    rig.tokens("One. ", "Two. ")
+    rig.fail("tts", BROKEN)
+    rig.finish("llm")
+    rig.speech(20)
+    assert rig.names("degraded", "recovered") == ["degraded", "recovered"]
+
+
+def test_a_barge_in_waits_for_the_place_of_the_call_it_cancelled() -> None:
+    text = FALLBACK.replace(
+        "small, on_failure: fallback}", "small, on_failure: fallback, concurrency_limit: 1}"
+    )
+    rig = asking(compile_text(text))
+    first = rig.invocations["llm"]
+    rig.type("something else")
+    rig.advance(10)
+    assert rig.invocations["llm"] is first
+    rig.cancel_acks()
+    assert rig.invocations["llm"].turn_id == "s1/turn-2"
+    assert [s.reason for s in rig.signals("abort")] == ["cancelled"]
+
+
+VOICES = FALLBACK.replace("tts: {type: tts, version: v1}", "tts: {type: tts, version: v1, fallback: spare, on_failure: fallback}\n  spare: {type: tts, version: v1}").replace(
+    "  - {from: tts, to: speaker.audio}", "  - {from: tts, to: speaker.audio}\n  - {from: spare, to: speaker.audio}"
+)  # fmt: skip
+
+
+def test_a_failed_sentence_is_spoken_by_the_fallback_before_the_next_one_is_begun() -> None:
+    rig = asking(compile_text(VOICES))
+    rig.tokens("One. ")
+    rig.finish("llm")
+    rig.fail("tts", BROKEN)
+    assert rig.invocations["spare"].event is not None
+    assert not rig.kernel.graph.nodes["tts"].open
+    rig.finish("spare")
+    assert rig.kernel.turn() is None or rig.kernel.graph.nodes["tts"].open

@@ -330,6 +330,8 @@ def test_a_queued_intent_opens_when_the_turn_has_closed_and_a_full_queue_refuses
     assert [s.reason for s in rig.signals("overlap_decided")] == ["queue", "refuse"]
     rig.answer("First.")
     rig.advance(1_000)
+    assert rig.names("commit", "turn_open") == ["commit"], "its sound is not over before the client says so"
+    rig.give(i.DeliveryReported("completed", "s1/turn-1", heard_ms=400))
     assert rig.names("commit", "turn_open") == ["commit", "turn_open"]
     assert rig.kernel.turns.current is not None
     assert rig.kernel.turns.current.intent.text == "second"

@@ -206,3 +206,106 @@ def test_a_call_that_acknowledges_in_time_is_not_forced() -> None:
     rig.advance(1_000)
     assert rig.names("cancel_forced", "degraded") == []
     assert rig.of(fx.KillCall) == []
+
+
+# ---- held back, not dropped -----------------------------------------------------------------------------------------
+
+
+def sentences(rig: Rig) -> list[str]:
+    """What the synthesiser was asked to say."""
+    asked = [call.event for call in rig.of(fx.Invoke) if call.modality == "tts" and call.event]
+    return [event.payload.text for event in asked if isinstance(event.payload, Text)]
+
+
+def test_a_guess_at_its_cap_keeps_the_rest_of_its_answer_until_it_is_confirmed() -> None:
+    rig = Rig(voice_template())
+    rig.connect()
+    rig.kernel.turns.intend("guess", speculative=True)
+    rig.advance(1)
+    rig.kernel._finish()
+    rig._collect()
+    rig.tokens("One. ", "Two. ", "Three. ")
+    rig.finish("llm")
+    rig.speech(20)
+    assert sentences(rig) == ["One."]
+    rig.kernel.turns.confirm()
+    rig._collect()
+    for _ in range(2):
+        rig.speech(20)
+    assert sentences(rig) == ["One.", "Two.", "Three."]
+    rig.advance(1_000)
+    assert rig.names("commit", "abort") == ["commit"]
+
+
+def test_the_next_sentence_waits_while_the_edge_below_is_full() -> None:
+    rig = asking()
+    rig.tokens("One. ", "Two. ")
+    node = rig.kernel.graph.nodes["tts"]
+    rig.kernel.work.throttle(node, True)
+    rig.speech(20)
+    assert sentences(rig) == ["One."]
+    rig.kernel.work.throttle(node, False)
+    rig._collect()
+    assert sentences(rig) == ["One.", "Two."]
+
+
+def test_an_attempt_that_timed_out_and_does_not_stop_is_stopped_by_force_and_alone() -> None:
+    rig = asking()
+    old = rig.invocations["llm"]
+    rig.advance(1_074)
+    assert rig.of(fx.KillCall) == []
+    rig.advance(1)
+    assert [(k.call_id, k.attempt) for k in rig.of(fx.KillCall)] == [(old.call_id, 1)]
+    assert rig.invocations["llm"].attempt == 2
+    rig.answer("It is ten.")
+    rig.advance(1_000)
+    assert rig.names("commit", "abort") == ["commit"]
+
+
+def test_an_attempt_that_timed_out_and_says_that_it_stopped_is_not_forced() -> None:
+    rig = asking()
+    rig.advance(1_010)
+    rig.cancel_acks()
+    rig.advance(500)
+    assert rig.of(fx.KillCall) == []
+
+
+# ---- the recogniser -------------------------------------------------------------------------------------------------
+
+
+def test_a_recogniser_that_drops_in_mid_stream_is_connected_again_at_once() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.voice(200)
+    rig.partial("what")
+    rig.advance(5_000)
+    rig.fail("stt", BROKEN, retryable=True)
+    rig.advance(100)
+    again = rig.invocations["stt"]
+    assert again.attempt == 2
+    assert rig.names("degraded") == []
+    rig.accept("stt")
+    rig.frame(0.95)
+    assert rig.of(fx.Feed)[-1].call_id in {call.call_id for call in rig.of(fx.Invoke)}
+
+
+def test_a_recogniser_that_leaves_two_finalises_unanswered_is_hung() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.kernel.work.finalise()
+    rig.advance(5_000)
+    assert rig.names("provider_error") == [], "there may have been no words"
+    rig.kernel.work.finalise()
+    rig.advance(5_000)
+    assert rig.signals("provider_error")[0].reason == "timeout"
+    assert len(attempts(rig, "stt")) > 1
+
+
+def test_a_recogniser_that_answers_owes_nothing() -> None:
+    rig = Rig()
+    rig.connect()
+    for _ in range(4):
+        rig.kernel.work.finalise()
+        rig.final("")
+        rig.advance(2_000)
+    assert rig.names("provider_error") == []

@@ -69,7 +69,7 @@ class OutputChecks:
             view.expires_at = change.expires_at if change.expires_at is not None else view.expires_at
         elif change.change == "renewed" and change.epoch == view.epoch and not view.revoked:
             view.expires_at = max(view.expires_at, change.expires_at or 0)
-        elif change.change == "revoked" and change.epoch >= view.epoch:
+        elif change.change == "revoked" and change.epoch == view.epoch:
             view.revoked = True
             self.causes("revoked")
 
@@ -127,6 +127,8 @@ class OutputChecks:
         if not turn.segments or turn.segments[-1].call.id != call_id:
             call = self._view.calls.get(call_id) or CallSeen(call_id, "", turn.id, "")
             turn.segments = [*turn.segments, SegmentSeen(call, turn.sent_us)]
+        if not turn.sent_us:
+            turn.first_sent_at = self._view.now
         length = audio.samples * 1_000_000 // audio.rate
         turn.sent_us += length
         turn.segments[-1].sent_us += length
@@ -134,6 +136,7 @@ class OutputChecks:
     def _reported(self, report: i.DeliveryReported) -> None:
         turn = self._view.turns.get(report.turn_id)
         if turn is not None and report.what in ("position", "completed") and not turn.playback_cancelled:
+            turn.heard_of_at = self._view.now
             turn.heard_us = max(turn.heard_us, min(report.heard_ms * 1000, turn.sent_us))
 
     def _accepted(self, event: Event, signal: Signal) -> None:
@@ -197,7 +200,8 @@ class OutputChecks:
 
     def _killed(self, effect: fx.KillCall) -> None:
         call = self._view.calls.get(effect.call_id)
-        if call is not None:
+        # Killing an attempt that timed out leaves the attempt that followed it alone.
+        if call is not None and effect.attempt == call.attempt and call.cancel_sent_at is not None:
             call.ended = True
 
     def _call_ended(self, event: Event, signal: Signal) -> None:
@@ -297,7 +301,11 @@ class OutputChecks:
 
     def _heard_characters(self, turn: TurnSeen) -> int:
         """How many characters the heard audio can have spoken."""
-        allowed = 0
+        allowed, view = 0, self._view
+        since = view.now - (turn.first_sent_at if turn.heard_of_at is None else turn.heard_of_at)
+        if since >= view.graph.policies.playout.report_ms_max * NS_PER_MS:
+            # A client that reports no more is believed to play on.
+            turn.heard_us = max(turn.heard_us, min(turn.sent_us, (view.now - turn.first_sent_at) // 1000))
         for segment in turn.segments:
             into, call = min(turn.heard_us - segment.start_us, segment.sent_us) // 1000 + 1, segment.call
             if into <= 1:

@@ -96,6 +96,8 @@ class TurnSeen(msgspec.Struct):
     asked_at: int | None = None
     sent_us: int = 0
     heard_us: int = 0
+    first_sent_at: int = 0
+    heard_of_at: int | None = None  # when the client last said how much it has played
     segments: list[SegmentSeen] = []
 
 
