@@ -183,9 +183,15 @@ class Playout:
 
     def heard_ms(self, now: int) -> int:
         """How much the caller has heard: by report where there are reports, else by the clock."""
-        if self.reports:
+        if self.reports and not self._unreported(now):
             return self.heard_reported_ms
         return self._clock_ms(self.paused_at if self.paused_at is not None else now)
+
+    def _unreported(self, now: int) -> bool:
+        """Did a client that said it would report never do so? Then the clock knows more than nothing."""
+        if self.last_report_at is not None or self.first_sent_at is None:
+            return False
+        return now - self.first_sent_at >= self._settings.report_ms_max * NS_PER_MS
 
     def _clock_ms(self, at: int) -> int:
         """How much has been played by then, if it was played as it was sent."""

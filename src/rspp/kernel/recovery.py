@@ -6,6 +6,7 @@ What follows is decided in `calls`; here it is done. A provider that makes no pr
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 import msgspec
 
@@ -21,6 +22,9 @@ from rspp.kernel.desk import Desk
 from rspp.kernel.dispatch import Dispatch
 from rspp.kernel.graph import NodeRun
 from rspp.spec.graph import Lifetime, OnFailure, Role
+
+# A node hands over one event at a time and waits for it: this many would be as many nodes with one fallback.
+HANDED_MAX: Final = 64
 
 
 class Recovery:
@@ -170,10 +174,8 @@ class Recovery:
         if other.open:
             other.taker.take(other, node.inbound[0], call.event)
         else:
-            handed = self._book.handed.setdefault(
-                other.id, deque()
-            )  # bounded: by the nodes that fall back on it
-            handed.append((node.inbound[0], call.event))
+            waiting = self._book.handed.setdefault(other.id, deque(maxlen=HANDED_MAX))
+            waiting.append((node.inbound[0], call.event))
         return True
 
     def call_due(self, call_id: str) -> None:

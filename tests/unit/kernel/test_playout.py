@@ -94,7 +94,7 @@ def test_without_reports_the_clock_says_what_was_heard() -> None:
 
 def test_with_reports_only_the_client_says_what_was_heard() -> None:
     playout = spoken(reports=True)
-    assert playout.heard_ms(5_000 * MS) == 0
+    assert playout.heard_ms(1_000 * MS) == 0
     playout.reported(400 * MS, 300)
     assert playout.heard_ms(5_000 * MS) == 300
 
@@ -234,3 +234,13 @@ def test_audio_of_no_known_text_speaks_no_words() -> None:
     playout.produced("unheard-of", 320, 16_000)
     playout.finished("unheard-of")
     assert playout.heard_text(1_000 * MS) == ""
+
+
+def test_a_client_that_promised_reports_and_never_sends_one_is_judged_by_the_clock() -> None:
+    playout = spoken(reports=True)
+    late = SETTINGS.report_ms_max * MS
+    assert playout.heard_ms(late - 1) == 0
+    assert playout.heard_ms(late) == 1_000
+    assert playout.heard_text(late) == "one two three four five"
+    playout.reported(late, 40)
+    assert playout.heard_ms(late) == 40

@@ -302,9 +302,12 @@ class OutputChecks:
     def _heard_characters(self, turn: TurnSeen) -> int:
         """How many characters the heard audio can have spoken."""
         allowed, view = 0, self._view
-        since = view.now - (turn.first_sent_at if turn.heard_of_at is None else turn.heard_of_at)
-        if since >= view.graph.policies.playout.report_ms_max * NS_PER_MS:
-            # A client that reports no more is believed to play on.
+        unheard_of = turn.heard_of_at is None and turn.sent_us > 0
+        if (
+            unheard_of
+            and view.now - turn.first_sent_at >= view.graph.policies.playout.report_ms_max * NS_PER_MS
+        ):
+            # A client that never reports is believed to play what it is sent.
             turn.heard_us = max(turn.heard_us, min(turn.sent_us, (view.now - turn.first_sent_at) // 1000))
         for segment in turn.segments:
             into, call = min(turn.heard_us - segment.start_us, segment.sent_us) // 1000 + 1, segment.call
