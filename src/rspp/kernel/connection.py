@@ -21,7 +21,6 @@ from rspp.kernel.effects import CloseConnection, EndSession
 from rspp.kernel.egress import Egress
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.lifecycle import REFUSED_SESSION, SESSION, SessionTrigger, step
-from rspp.kernel.playout import LINE
 from rspp.kernel.turn import Turn
 from rspp.kernel.turns import Turns
 
@@ -130,17 +129,11 @@ class Connection:
             return
         if before in CUT:
             self._owner.gateway.restart_stream()
-            playing = self._owner.egress.playing
-            if playing is not None:
-                playing.playout.resume(desk.now, LINE)
-                self._owner.egress.rearm(playing)
         self._owner.egress.pump()
 
     def _cut(self) -> None:
         desk = self._desk
-        playing = self._owner.egress.playing
-        if playing is not None:
-            playing.playout.pause(desk.now, LINE)
+        # The client plays what it has; what it has not yet waits here until the line is back.
         if ("disconnect", "") not in desk.timers:
             desk.arm("disconnect", desk.now + self._limits.disconnect_ms_max * NS_PER_MS)
 

@@ -177,9 +177,7 @@ class Egress:
             self._captions = []
             self._desk.disarm("turn.budget", turn.id)
         if isinstance(payload, Audio):
-            first = turn.playout.first_sent_at is None
-            turn.playout.sent(now, payload.samples, payload.rate, event.invocation_id)
-            if first:
+            if turn.playout.sent(now, payload.samples, payload.rate, event.invocation_id):
                 self.playing = turn
                 self._owner.audible_changed()
         elif isinstance(payload, Text) and payload.role == "assistant" and payload.text:
@@ -225,7 +223,7 @@ class Egress:
     def hold(self, reason: str) -> None:
         """Silence now, undecided: the audio waits where it is."""
         turn = self.playing
-        if turn is None or turn.playout.held or not turn.playout.audible(self._desk.now):
+        if turn is None or turn.playout.paused_at is not None or not turn.playout.audible(self._desk.now):
             return
         turn.playout.pause(self._desk.now)
         self._desk.do(PausePlayback(turn.id))
@@ -233,7 +231,7 @@ class Egress:
 
     def resume(self, reason: str) -> None:
         turn = self.playing
-        if turn is None or not turn.playout.held:
+        if turn is None or turn.playout.paused_at is None:
             return
         turn.playout.resume(self._desk.now)
         self._desk.do(ResumePlayback(turn.id))

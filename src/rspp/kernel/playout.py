@@ -21,9 +21,6 @@ CHARACTERS_PER_SECOND_MIN: Final = 10
 SEGMENTS_MAX: Final = 4096
 # How old a client's report may be on a slow line; what is behind by more is a reader that stalls.
 REPORT_AGE_MS_MAX: Final = 1_000
-# Why audio stands still.
-HOLD: Final = "hold"
-LINE: Final = "line"
 
 
 class Speech(msgspec.Struct):
@@ -60,7 +57,6 @@ class Playout:
     __slots__ = (
         "_horizon",
         "_lag_min_ms",
-        "_pauses",
         "_run_ms",
         "_samples",
         "_sent_us",
@@ -97,7 +93,6 @@ class Playout:
         self.first_sent_at: int | None = None
         self.started_at: int | None = None
         self.paused_at: int | None = None
-        self._pauses: dict[str, None] = {}
         self.reported_complete = False
         self.accepted = 0
         self.refused = 0
@@ -127,11 +122,12 @@ class Playout:
             return None
         return self._horizon - (self._settings.lead_ms - self._settings.frame_ms) * NS_PER_MS
 
-    def sent(self, now: int, samples: int, rate: int, call_id: str | None) -> None:
-        """One frame has gone out."""
+    def sent(self, now: int, samples: int, rate: int, call_id: str | None) -> bool:
+        """One frame has gone out; says whether it ends a silence."""
         duration_us = samples * 1_000_000 // rate
         self._samples = self.sample_index(rate) + samples
         self.rate = rate
+        silent = self._horizon < now or self.first_sent_at is None
         if self._horizon < now:
             self._horizon = now
             self._run_ms = self.sent_ms
@@ -145,26 +141,20 @@ class Playout:
             segments.append(Segment(key, self.speeches.get(key) or Speech(""), self._sent_us))
         self._sent_us += duration_us
         segments[-1].sent_us += duration_us
+        return silent
 
-    def pause(self, now: int, why: str = HOLD) -> None:
-        """The audio stands still: because a voice is being weighed, because the line is down, or both."""
-        self._pauses[why] = None
+    def pause(self, now: int) -> None:
+        """The audio stands still until it is decided what a voice means."""
         if self.paused_at is None:
             self.paused_at = now
 
-    def resume(self, now: int, why: str = HOLD) -> None:
-        """One reason less; with none left, playing goes on where it stopped: what was ahead then is ahead still."""
-        self._pauses.pop(why, None)
-        if self.paused_at is not None and not self._pauses:
+    def resume(self, now: int) -> None:
+        """Playing goes on where it stopped: what was ahead of the caller then is ahead still."""
+        if self.paused_at is not None:
             self._run_ms = self._clock_ms(self.paused_at)
             if self._horizon > self.paused_at:
                 self._horizon += now - self.paused_at
             self.paused_at = None
-
-    @property
-    def held(self) -> bool:
-        """Is it paused because it is not decided yet what a voice means?"""
-        return HOLD in self._pauses
 
     # ---- what was heard ------------------------------------------------------------------------------------------
 
