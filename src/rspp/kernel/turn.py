@@ -53,6 +53,7 @@ class Turn:
 
     __slots__ = (
         "admission",
+        "budget_from",
         "cancelled",
         "conditions",
         "costs",
@@ -101,7 +102,7 @@ class Turn:
         self.state = TurnState.OPENING
         self.speculative = intent.speculative
         self.superseded = False  # another turn answers its words, better known or under another epoch
-        self.opened_at = now
+        self.opened_at = self.budget_from = now  # a guess is held to its budget from when it proved right
         self.epoch_at_open = scope.epoch
         self.playout = playout
         self.costs = costs
@@ -138,7 +139,7 @@ class Turn:
         """What is left of the turn's budget; None once the first output is out: then progress is what counts."""
         if self.first_output_at is not None or self.speculative:
             return None
-        return max(0, self.plan.budgets.turn_budget_ms - (now - self.opened_at) // NS_PER_MS)
+        return max(0, self.plan.budgets.turn_budget_ms - (now - self.budget_from) // NS_PER_MS)
 
     def decided(self, outcome: DecisionOutcome) -> None:
         if len(self.decisions) < DECISIONS_MAX:

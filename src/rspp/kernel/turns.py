@@ -314,7 +314,7 @@ class Turns:
     def _arm_budget(self, turn: Turn) -> None:
         desk = self._desk
         left = turn.plan.budgets.turn_budget_ms
-        desk.arm("turn.budget", turn.opened_at + left * NS_PER_MS, turn.id)
+        desk.arm("turn.budget", turn.budget_from + left * NS_PER_MS, turn.id)
 
     def confirm(self) -> None:
         """The speculation was right: the turn is a turn like any other, and its budget begins."""
@@ -322,7 +322,7 @@ class Turns:
         if turn is None or not turn.speculative:
             return
         turn.speculative = False
-        turn.opened_at = self._desk.now
+        turn.budget_from = self._desk.now
         self._desk.disarm("turn.speculation")
         self._desk.announce(SignalName.TURN_CONFIRMED, emitters.PRELUDE, turn.scope)
         self._arm_budget(turn)
