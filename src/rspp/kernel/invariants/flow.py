@@ -309,7 +309,8 @@ class IdentityChecks:
         view = self._view
         key = received.idempotency_key
         self._repeat = None
-        if key is None or (received.epoch is not None and received.epoch != view.epoch):
+        # An empty key names nothing.
+        if not key or (received.epoch is not None and received.epoch != view.epoch):
             return
         window = view.graph.policies.limits.dedupe_window_ms * NS_PER_MS
         seen = self._keys.get(key)

@@ -22,6 +22,7 @@ class OutputChecks:
         self._forged: dict[int, None] = {}
         self._just_cancelled: list[TurnSeen] = []
         self._remembered: TurnSeen | None = None
+        self._moving_to: int | None = None
         resumed = view.request.resume
         kept = resumed.values.get("history") if resumed else None
         self._history: list[object] = list(kept) if isinstance(kept, (list, tuple)) else []
@@ -74,7 +75,18 @@ class OutputChecks:
             self.causes("revoked")
 
     def _migration(self, change: i.MigrationChanged) -> None:
-        if change.phase == "finish":
+        """Only the end of a move that was begun, and of that one, takes authority away."""
+        if change.epoch < self._view.epoch:
+            return
+        if change.phase == "start" and self._moving_to is None:
+            self._moving_to = change.epoch
+        elif change.epoch != self._moving_to:
+            return
+        elif change.phase == "failed":
+            self._moving_to = None
+        elif change.phase == "finish":
+            self._moving_to = None
+            self._view.revoked = True
             self.causes("migrated")
 
     def _rotated(self, event: Event, signal: Signal) -> None:
