@@ -19,7 +19,7 @@ class OutputChecks:
 
     def __init__(self, view: View) -> None:
         self._view = view
-        self._forged: dict[int, None] = {}
+        self._forged: dict[int, Audio] = {}
         self._just_cancelled: list[TurnSeen] = []
         self._remembered: TurnSeen | None = None
         self._moving_to: int | None = None
@@ -97,14 +97,16 @@ class OutputChecks:
 
     def _audio_in(self, received: i.AudioReceived) -> None:
         if received.epoch is not None and received.epoch != self._view.epoch:
-            self._forged[received.transport_sequence] = None
+            self._forged[received.transport_sequence] = received.audio
             if len(self._forged) > FORGED_MAX:
                 del self._forged[next(iter(self._forged))]
         elif self._forged:
             self._forged.pop(received.transport_sequence, None)
 
     def _feed(self, effect: fx.Feed) -> None:
-        if self._forged and effect.event.transport_sequence in self._forged:
+        # A true frame may carry the same number, and may have been held: it is the very frame that must not pass.
+        number = effect.event.transport_sequence
+        if self._forged and number is not None and self._forged.get(number) is effect.event.payload:
             self._view.blame("INV-11", "stale_ingress", f"a frame of a wrong epoch reached {effect.call_id}")
         call = self._view.calls.get(effect.call_id)
         if call is None or call.ended or call.cancel_sent_at is not None:
