@@ -258,4 +258,4 @@ def test_a_session_played_by_chance_stays_whole() -> None:
 
 @pytest.mark.slow
 def test_many_long_sessions_played_by_chance_stay_whole() -> None:
-    play(examples=120, steps=60)
+    play(examples=250, steps=100)
