@@ -1,0 +1,80 @@
+"""Durable state on its way to the store: the newest value of each key, written in the order of its session's revisions.
+
+A session never waits for it. A write that fails is tried again while newer values replace it; what is left at the end is
+flushed, and what could not be is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from rspp.host.ports import Store
+from rspp.kernel.effects import SaveState
+
+BUCKET: Final = "state"
+# Far more sessions than a host has, each with its few keys.
+PENDING_MAX: Final = 100_000
+RETRY_S: Final = 0.5
+_ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """One key of a session's durable state, as it is kept."""
+
+    value: object
+    revision: int
+    epoch: int
+
+
+class StateWriter:
+    """Writes what sessions save."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pending: dict[str, SaveState] = {}
+        self._wanted = asyncio.Event()
+        self.dropped = 0
+        self.failures = 0
+
+    def put(self, session_id: str, effect: SaveState) -> None:
+        key = f"{session_id}/{effect.key}"
+        if key not in self._pending and len(self._pending) >= PENDING_MAX:
+            self.dropped += 1
+            return
+        self._pending[key] = effect
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Write for as long as the host lives."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            if not await self._write_all():
+                await asyncio.sleep(RETRY_S)
+                self._wanted.set()
+
+    async def flush(self, timeout_s: float) -> int:
+        """Write what is left; how much could not be."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._write_all()
+        except TimeoutError:
+            pass
+        return len(self._pending)
+
+    async def _write_all(self) -> bool:
+        while self._pending:
+            key, effect = next(iter(self._pending.items()))
+            saved = Saved(effect.value, effect.revision, effect.epoch)
+            try:
+                await self._store.put(BUCKET, key, _ENCODE.encode(saved))
+            except OSError:
+                self.failures += 1
+                return False
+            # A newer value that came meanwhile is written next.
+            if self._pending.get(key) is effect:
+                del self._pending[key]
+        return True

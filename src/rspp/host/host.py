@@ -1,0 +1,307 @@
+"""Many sessions in one event loop: opened, pumped, drained, closed.
+
+    open_session -> ingest ... cancel ... -> close_session
+
+One pump serves whoever has inputs, by the scheduler's order, for a slice of time, and then lets the loop breathe. One
+timer wakes kernels. Everything that waits for long is a task of some session, or of the host, and ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from rspp.contract.words import CancelReason, CancelScope, Lane
+from rspp.host.clock import MachineClock
+from rspp.host.durable import StateWriter
+from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Line, Recorder, Refused, Store
+from rspp.host.providers import Providers, Readiness
+from rspp.host.recorder import MemoryRecorder
+from rspp.host.registry import Registry
+from rspp.host.scheduler import FairScheduler, LaneScheduler
+from rspp.host.session import LiveSession
+from rspp.host.snapshots import SnapshotSource, alone
+from rspp.host.tasks import TaskScope
+from rspp.host.timer import Timer
+from rspp.kernel import effects as fx
+from rspp.kernel import inputs as i
+from rspp.kernel.snapshot import ClockAnchor, OpenRequest
+from rspp.spec.graph import GraphDefinition
+
+log = logging.getLogger("rspp.host")
+
+NS_PER_MS: Final = 1_000_000
+# A process that nobody else competes with owns its sessions for as long as it lives.
+LEASE_ALONE_NS: Final = 10 * 365 * 86_400 * 1_000_000_000
+# After a session's own deadlines; then it is over whatever it says.
+CLOSE_SLACK_MS: Final = 500
+
+
+class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one process takes on."""
+
+    sessions_max: int = 1_000
+    tenant_sessions_max: int = 0  # 0: as many as the host
+    retry_after_ms: int = 2_000  # told to whoever is refused for want of room
+    pump_slice_ms: float = 4.0  # then sockets and other tasks have their turn
+    snapshot_every_ms: int = 20_000
+    debug: bool = False
+
+
+RecorderFactory = Callable[[str], Recorder]
+
+
+class Host:
+    """The runtime of one process. It is a `Door` for transports."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: HostSettings | None = None,
+        *,
+        clock: Clock | None = None,
+        scheduler: LaneScheduler | None = None,
+        recorders: RecorderFactory | None = None,
+        snapshots: SnapshotSource | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self.settings = settings or HostSettings()
+        self.registry = registry
+        self.clock: Clock = clock or MachineClock()
+        self.providers = Providers(registry)
+        self.sessions: dict[str, LiveSession] = {}
+        self.draining = False
+        self.refused = 0
+        self.blamed: dict[
+            str, int
+        ] = {}  # who raised, by name; bounded: by the names of parts and error types
+        self._scheduler: LaneScheduler = scheduler or FairScheduler()
+        self._recorders: RecorderFactory = recorders or (lambda _: MemoryRecorder())
+        self._snapshots = snapshots or alone()
+        self._writer = StateWriter(store) if store is not None else None
+        self._graphs: dict[str, GraphDefinition] = {}
+        self._default: GraphDefinition | None = None
+        self._epoch = 0
+        self._pumping = False
+        self._slice_ns = int(self.settings.pump_slice_ms * NS_PER_MS)
+        self._closing: dict[str, asyncio.Future[str]] = {}
+
+    # ---- life ----------------------------------------------------------------------------------------------------
+
+    def publish(self, graph: GraphDefinition) -> None:
+        """Serve this pipeline from now on; sessions that run keep theirs. What it names must exist."""
+        self.providers.bind(graph)
+        self._graphs[graph.ref] = graph
+        self._default = graph
+
+    async def start(self) -> list[Readiness]:
+        """Be ready for callers; says which providers are."""
+        self.loop = asyncio.get_running_loop()
+        self.timer = Timer(self.loop, self.clock.now)
+        self.tasks = TaskScope(self.loop, self._blame)
+        self.tasks.spawn(self._refresh(), "host:snapshots")
+        if self._writer is not None:
+            self.tasks.spawn(self._writer.run(), "host:state")
+        return await self.providers.open()
+
+    async def drain(self, deadline_ms: int) -> int:
+        """No new sessions; let those that run end by themselves. How many were ended by force."""
+        self.draining = True
+        waiting = [self._ends(session) for session in self.sessions.values()]
+        for session in list(self.sessions.values()):
+            session.ingest(i.CloseRequested("drain", drain=True))
+        if waiting:
+            await asyncio.wait(waiting, timeout=deadline_ms / 1000)
+        left = list(self.sessions.values())
+        for session in left:
+            session.force("drain_deadline")
+        return len(left)
+
+    async def stop(self) -> list[str]:
+        """End everything; the names of tasks that would not end."""
+        self.draining = True
+        ending = list(self.sessions.values())
+        for session in ending:
+            session.ingest(i.CloseRequested("host_stopped", drain=False))
+        await asyncio.sleep(0)
+        for session in list(self.sessions.values()):
+            session.force("host_stopped")
+        leaked: list[str] = []
+        for session in ending:
+            leaked += await session.tasks.wait(1.0)
+        if self._writer is not None:
+            await self._writer.flush(1.0)
+        self.tasks.cancel_all()
+        leaked += await self.tasks.wait(1.0)
+        await self.providers.close()
+        self.timer.close()
+        return leaked
+
+    # ---- the top surface -------------------------------------------------------------------------------------------
+
+    def open(self, bootstrap: Bootstrap, line: Line) -> LiveSession:
+        """A session for this caller; raises `Refused`."""
+        graph = self._admit(bootstrap)
+        now = self.clock.now()
+        self._epoch += 1
+        session_id = bootstrap.session_id or f"s-{secrets.token_hex(8)}"
+        request = OpenRequest(
+            session_id=session_id,
+            tenant_id=bootstrap.tenant_id,
+            pipeline_version=graph.version,
+            epoch=bootstrap.epoch if bootstrap.epoch is not None else self._epoch,
+            lease_token=secrets.token_hex(16),
+            lease_expires_at=now + LEASE_ALONE_NS,
+            anchor=ClockAnchor(monotonic=now, wall=self.clock.wall()),
+            snapshot=self._snapshots(now),
+            debug=self.settings.debug,
+            reports_playback=bootstrap.playback_reports,
+        )
+        return self._seat(request, graph, line)
+
+    def open_session(self, bootstrap: Bootstrap, line: Line) -> LiveSession:
+        """The seed's name for `open`."""
+        return self.open(bootstrap, line)
+
+    def find(self, session_id: str) -> LiveSession | None:
+        return self.sessions.get(session_id)
+
+    def ingest(self, session_id: str, received: i.Input) -> bool:
+        session = self.sessions.get(session_id)
+        return session is not None and session.ingest(received)
+
+    def cancel(
+        self, session_id: str, scope: CancelScope, reason: CancelReason = CancelReason.USER_CANCEL
+    ) -> bool:
+        """Cancel what runs in a scope of a session, as the client's own `cancel` would."""
+        return self.ingest(session_id, i.ControlReceived("cancel", -1, scope=scope, reason=reason.value))
+
+    async def close_session(self, session_id: str, reason: str = "closed", *, drain: bool = True) -> str:
+        """Close a session; it is over when this returns, by its deadlines at the latest. Says why it ended."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            return "unknown_session"
+        ending = self._ends(session)
+        session.ingest(i.CloseRequested(reason, drain=drain))
+        limits = session.graph.policies.limits
+        wait_ms = limits.close_ms_max + CLOSE_SLACK_MS + (limits.drain_ms_max if drain else 0)
+        await asyncio.wait([ending], timeout=wait_ms / 1000)
+        session.force("close_deadline")
+        await session.tasks.wait(CLOSE_SLACK_MS / 1000)
+        return session.end_reason or reason
+
+    # ---- opening ---------------------------------------------------------------------------------------------------
+
+    def _admit(self, bootstrap: Bootstrap) -> GraphDefinition:
+        settings, tenant = self.settings, bootstrap.tenant_id
+        retry = settings.retry_after_ms
+        if self.draining:
+            raise self._refuse("runtime_draining", "this runtime takes no new sessions", retry)
+        if len(self.sessions) >= settings.sessions_max:
+            raise self._refuse("sessions_full", f"all {settings.sessions_max} sessions are taken", retry)
+        if settings.tenant_sessions_max:
+            taken = sum(1 for session in self.sessions.values() if session.tenant_id == tenant)
+            if taken >= settings.tenant_sessions_max:
+                raise self._refuse("tenant_sessions_full", f"the tenant has its {taken} sessions", retry)
+        if bootstrap.session_id in self.sessions:
+            raise self._refuse("session_exists", "a session of this name runs; resume it", None)
+        if bootstrap.pipeline_version is None:
+            if self._default is None:
+                raise self._refuse("pipeline_missing", "this runtime serves no pipeline yet", retry)
+            return self._default
+        for ref, graph in self._graphs.items():
+            if bootstrap.pipeline_version in (ref, graph.version):
+                return graph
+        raise self._refuse("pipeline_unknown", f"no pipeline version {bootstrap.pipeline_version!r}", None)
+
+    def _refuse(self, code: str, message: str, retry_after_ms: int | None) -> Refused:
+        self.refused += 1
+        return Refused(code, message, retry_after_ms)
+
+    def _seat(self, request: OpenRequest, graph: GraphDefinition, line: Line) -> LiveSession:
+        recorder = self._recorders(request.session_id)
+        session = LiveSession(self, request, graph, self.registry.nodes, line, recorder)
+        self.sessions[request.session_id] = session
+        session.perform(self.clock.now(), session.kernel.drain())
+        self.arm(session)
+        return session
+
+    # ---- the pump ----------------------------------------------------------------------------------------------------
+
+    def woke(self, session: LiveSession, lane: Lane) -> None:
+        """A lane of a session, empty until now, has something."""
+        self._scheduler.wake(session, lane)
+        if not self._pumping:
+            self._pumping = True
+            self.loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Serve for one slice; then go on in the loop's next round, so that sockets are read and timers kept."""
+        scheduler, now = self._scheduler, self.clock.now
+        until = now() + self._slice_ns
+        while (turn := scheduler.next()) is not None:
+            flow, lane, count_max = turn
+            assert isinstance(flow, LiveSession)
+            count, more = flow.serve(lane, count_max)
+            scheduler.served(flow, lane, count, more)
+            if now() >= until:
+                self.loop.call_soon(self._pump)
+                return
+        self._pumping = False
+
+    def arm(self, session: LiveSession) -> None:
+        self.timer.arm(session)
+
+    # ---- what sessions need ------------------------------------------------------------------------------------------
+
+    def provider(self, session: LiveSession, request: fx.Invoke) -> AnyProvider | AsyncNode:
+        """Who serves this call: the node's own code, or a provider that all sessions share."""
+        node = next(node for node in session.graph.nodes if node.id == request.node_id)
+        factory = self.registry.async_nodes.get(node.type)
+        if factory is not None:
+            return factory(node.config)
+        return self.providers.find(session.graph, request.provider)
+
+    def snapshot_wanted(self, session: LiveSession, reason: str) -> None:
+        session.ingest(i.SnapshotPublished(self._snapshots(self.clock.now())))
+
+    def save(self, session: LiveSession, effect: fx.SaveState) -> None:
+        if self._writer is not None:
+            self._writer.put(session.session_id, effect)
+
+    def over(self, session: LiveSession) -> None:
+        """The session has ended: nothing of it is served any more."""
+        self._scheduler.remove(session)
+        self.timer.forget(session)
+        self.sessions.pop(session.session_id, None)
+        waiting = self._closing.pop(session.session_id, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(session.end_reason or "")
+
+    def blame(self, session: LiveSession, what: str, error: BaseException) -> None:
+        self._blame(what, error, session.session_id)
+
+    def _blame(self, what: str, error: BaseException, session_id: str = "") -> None:
+        name = f"{what.partition('#')[0].partition('/')[0]}:{type(error).__name__}"
+        self.blamed[name] = self.blamed.get(name, 0) + 1
+        log.error("%s of session %s failed", what, session_id or "none", exc_info=error)
+
+    def _ends(self, session: LiveSession) -> asyncio.Future[str]:
+        waiting = self._closing.get(session.session_id)
+        if waiting is None:
+            waiting = self._closing[session.session_id] = self.loop.create_future()
+            if session.ended:
+                waiting.set_result(session.end_reason or "")
+        return waiting
+
+    async def _refresh(self) -> None:
+        """Renew every session's view of the control plane well before it is too old."""
+        while True:
+            await asyncio.sleep(self.settings.snapshot_every_ms / 1000)
+            for session in list(self.sessions.values()):
+                self.snapshot_wanted(session, "refresh")

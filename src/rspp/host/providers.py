@@ -1,0 +1,106 @@
+"""The providers of a host: made once for each id and its settings, opened before the first call, closed after the last.
+
+A provider is shared by all sessions that name it alike. One whose opening failed is asked again at each later opening, and
+until then its calls fail with the reason: the kernel switches to the next candidate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from rspp.contract.errors import RsppError
+from rspp.host.ports import OPEN_MS_MAX, AnyProvider, ProviderError
+from rspp.host.registry import Registry, settings_of
+from rspp.host.session import not_ready
+from rspp.spec.graph import GraphDefinition
+
+CLOSE_S_MAX: Final = 5.0
+_ENCODE: Final = msgspec.json.Encoder(order="deterministic")
+
+
+class _Shared:
+    """One provider, and how far it is."""
+
+    __slots__ = ("failure", "opening", "provider", "ready")
+
+    def __init__(self, provider: AnyProvider) -> None:
+        self.provider = provider
+        self.ready = False
+        self.failure: str | None = None
+        self.opening = asyncio.Lock()
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether a provider takes calls, and if not, why."""
+
+    name: str
+    ready: bool
+    failure: str | None = None
+
+
+class Providers:
+    """Every provider of every pipeline that is served."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._shared: dict[tuple[str, bytes], _Shared] = {}
+        # by (fingerprint, name that the kernel asks for)
+        self._bound: dict[tuple[str, str], _Shared] = {}
+
+    def bind(self, graph: GraphDefinition) -> None:
+        """Make what the graph names; raises for what cannot be made, before any caller is there."""
+        for wanted, name in self._registry.bindings(graph).items():
+            settings = settings_of(graph, name)
+            key = (name, _ENCODE.encode(dict(settings)))
+            shared = self._shared.get(key)
+            if shared is None:
+                shared = self._shared[key] = _Shared(self._registry.make(name, settings))
+            self._bound[graph.fingerprint, wanted] = shared
+
+    async def open(self) -> list[Readiness]:
+        """Open everything that is not open yet, side by side."""
+        return list(await asyncio.gather(*(self._open(name, s) for (name, _), s in self._shared.items())))
+
+    async def _open(self, name: str, shared: _Shared) -> Readiness:
+        async with shared.opening:
+            if not shared.ready:
+                try:
+                    async with asyncio.timeout(OPEN_MS_MAX / 1000):
+                        await shared.provider.open()
+                except TimeoutError:
+                    shared.failure = f"did not open within {OPEN_MS_MAX // 1000} s"
+                except RsppError as error:
+                    shared.failure = error.message
+                except Exception as error:  # noqa: BLE001 - supervised: a provider that cannot open is not ready, and says why
+                    shared.failure = f"{type(error).__name__}: {error}"
+                else:
+                    shared.ready, shared.failure = True, None
+            return Readiness(name, shared.ready, shared.failure)
+
+    def find(self, graph: GraphDefinition, name: str) -> AnyProvider:
+        """Who serves this name of this graph; raises `ProviderError` when nobody is ready to."""
+        shared = self._bound.get((graph.fingerprint, name))
+        if shared is None:
+            raise not_ready(name, "it is bound to nothing")
+        if not shared.ready:
+            raise not_ready(name, shared.failure or "it is not open yet")
+        return shared.provider
+
+    def readiness(self) -> list[Readiness]:
+        return [Readiness(name, s.ready, s.failure) for (name, _), s in self._shared.items()]
+
+    async def close(self) -> None:
+        for shared in self._shared.values():
+            if shared.ready:
+                shared.ready = False
+                try:
+                    async with asyncio.timeout(CLOSE_S_MAX):
+                        await shared.provider.close()
+                except (TimeoutError, ProviderError, OSError) as error:
+                    shared.failure = f"did not close: {type(error).__name__}"
+
+
+__all__ = ["Providers", "Readiness"]

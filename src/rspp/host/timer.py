@@ -1,0 +1,101 @@
+"""One timer for all sessions: whoever asked to be woken is, at that time and not before.
+
+A session's deadline moves with nearly every frame, mostly to later. So what is armed is left standing while it is early
+enough: it fires, finds that nothing is due, and arms what is. That is far cheaper than moving it each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Final, Protocol
+
+NS_PER_S: Final = 1_000_000_000
+# Entries that were overtaken are thrown out when they are more than this many times the sleepers.
+SLACK: Final = 4
+
+
+class Sleeper(Protocol):
+    """Somebody who is woken. `armed_at` is the timer's own note on it."""
+
+    armed_at: int | None
+
+    def deadline(self) -> int | None: ...
+    def due(self) -> None: ...
+
+
+class Timer:
+    """Wakes sleepers by one entry in the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], int]) -> None:
+        self._loop = loop
+        self._now = now
+        self._heap: list[tuple[int, int, Sleeper]] = []
+        self._ordinal = 0
+        self._live = 0
+        self._handle: asyncio.TimerHandle | None = None
+        self._handle_at = 0
+
+    def __len__(self) -> int:
+        return self._live
+
+    def arm(self, sleeper: Sleeper) -> None:
+        """See that the sleeper is woken by its deadline."""
+        at = sleeper.deadline()
+        if at is None:
+            return
+        armed = sleeper.armed_at
+        if armed is not None:
+            if armed <= at:
+                return
+        else:
+            self._live += 1
+        sleeper.armed_at = at
+        self._ordinal += 1
+        heappush(self._heap, (at, self._ordinal, sleeper))
+        if self._handle is None or at < self._handle_at:
+            self._set(at)
+        if len(self._heap) > SLACK * self._live + 64:
+            self._sweep()
+
+    def forget(self, sleeper: Sleeper) -> None:
+        if sleeper.armed_at is not None:
+            sleeper.armed_at = None
+            self._live -= 1
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._heap.clear()
+
+    def _set(self, at: int) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle_at = at
+        wait = max(0, at - self._now()) / NS_PER_S
+        self._handle = self._loop.call_later(wait, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        heap, now = self._heap, self._now()
+        while heap and heap[0][0] <= now:
+            at, _, sleeper = heappop(heap)
+            if sleeper.armed_at != at:
+                continue
+            sleeper.armed_at = None
+            self._live -= 1
+            wanted = sleeper.deadline()
+            if wanted is not None and wanted <= now:
+                sleeper.due()
+            else:
+                self.arm(sleeper)
+        while heap and heap[0][2].armed_at != heap[0][0]:
+            heappop(heap)
+        if heap and (self._handle is None or heap[0][0] < self._handle_at):
+            self._set(heap[0][0])
+
+    def _sweep(self) -> None:
+        self._heap = [entry for entry in self._heap if entry[2].armed_at == entry[0]]
+        heapify(self._heap)
