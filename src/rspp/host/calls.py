@@ -119,6 +119,10 @@ class Inside:
         self._fed.set()
         return True
 
+    def stop(self) -> None:
+        self.stopping = True
+        self._fed.set()
+
     def open(self, flowing: bool) -> None:
         if flowing:
             self._flow.set()
@@ -127,11 +131,13 @@ class Inside:
 
     async def feed(self) -> AsyncIterator[Event | EndOfFeed]:
         while True:
-            while self._items:
+            while self._items and not self.stopping:
                 item = self._items.popleft()
                 yield item
                 if isinstance(item, EndOfFeed) and item.last:
                     return
+            if self.stopping:
+                return  # softly: who waits for more finishes what is in flight instead
             self._fed.clear()
             await self._fed.wait()
 
@@ -159,6 +165,7 @@ class CoroutineCall:
         self._inside = Inside(request, reply)
         self._reply = reply
         self._task = spawn(_live(self._inside, reply, run), f"call:{request.call_id}#{request.attempt}")
+        self._task.add_done_callback(self._ended)
 
     def feed(self, event: Event) -> None:
         self._put(event)
@@ -170,7 +177,7 @@ class CoroutineCall:
         self._inside.open(not on)
 
     def cancel(self, reason: CancelReason, mode: CancelMode) -> None:
-        self._inside.stopping = True
+        self._inside.stop()
         if mode is not CancelMode.SOFT:
             self._task.cancel()
 
@@ -178,6 +185,11 @@ class CoroutineCall:
         self._inside.stopping = True
         self._task.cancel()
         if not self._reply.ended:
+            self._reply.stopped()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A task that was cancelled before its first step never came to say so."""
+        if task.cancelled() and not self._reply.ended:
             self._reply.stopped()
 
     def _put(self, item: Event | EndOfFeed) -> None:
@@ -209,10 +221,11 @@ async def _live(inside: Inside, reply: Reply, run: Run) -> None:
 
 
 def adapter_error(error: BaseException) -> ProviderError:
-    """What an adapter let through that is no ProviderError (contract §7); the kernel is told its name, never its text."""
+    """What an adapter let through that is no ProviderError (contract §7); what it was is for the log, not for the session."""
     return ProviderError(
         OutcomeClass.INFRASTRUCTURE_FAILURE,
-        f"adapter_invoke_error:{type(error).__name__}"[:64],
+        "adapter_invoke_error",
+        type(error).__name__,
         retryable=True,
         circuit=True,
     )

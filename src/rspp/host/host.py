@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -18,7 +19,9 @@ import msgspec
 
 from rspp.contract.words import CancelReason, CancelScope, Lane
 from rspp.host.clock import MachineClock
+from rspp.host.collector import Collector
 from rspp.host.durable import StateWriter
+from rspp.host.meters import Meters
 from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Line, Recorder, Refused, Store
 from rspp.host.providers import Providers, Readiness
 from rspp.host.recorder import MemoryRecorder
@@ -28,6 +31,7 @@ from rspp.host.session import LiveSession
 from rspp.host.snapshots import SnapshotSource, alone
 from rspp.host.tasks import TaskScope
 from rspp.host.timer import Timer
+from rspp.host.watchdog import Blame, Running, Watchdog
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.snapshot import ClockAnchor, OpenRequest
@@ -38,6 +42,8 @@ log = logging.getLogger("rspp.host")
 NS_PER_MS: Final = 1_000_000
 # A process that nobody else competes with owns its sessions for as long as it lives.
 LEASE_ALONE_NS: Final = 10 * 365 * 86_400 * 1_000_000_000
+# How long a thread of a model keeps the interpreter from the loop: ten times less than by default.
+SWITCH_INTERVAL_S: Final = 0.0005
 # After a session's own deadlines; then it is over whatever it says.
 CLOSE_SLACK_MS: Final = 500
 
@@ -50,6 +56,10 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     retry_after_ms: int = 2_000  # told to whoever is refused for want of room
     pump_slice_ms: float = 4.0  # then sockets and other tasks have their turn
     snapshot_every_ms: int = 20_000
+    blocked_ms: int = 100  # who keeps the loop for longer is blamed by name
+    break_ms: int = 1_000  # and a sync node that keeps it for longer is interrupted
+    # The host has the process to itself: it decides when garbage is collected and how often threads take turns.
+    owns_process: bool = False
     debug: bool = False
 
 
@@ -77,16 +87,25 @@ class Host:
         self.sessions: dict[str, LiveSession] = {}
         self.draining = False
         self.refused = 0
-        self.blamed: dict[
-            str, int
-        ] = {}  # who raised, by name; bounded: by the names of parts and error types
+        # Who raised or stood in the way, by name; bounded: by the names of parts and error types.
+        self.blamed: dict[str, int] = {}
+        self.running = Running()
+        self.meters = Meters()
+        self.watchdog = Watchdog(
+            self.running,
+            on_blocked=self._blocked,
+            blocked_ms=self.settings.blocked_ms,
+            break_ms=self.settings.break_ms,
+            meters=self.meters,
+        )
+        self._collector = Collector(meters=self.meters) if self.settings.owns_process else None
         self._scheduler: LaneScheduler = scheduler or FairScheduler()
         self._recorders: RecorderFactory = recorders or (lambda _: MemoryRecorder())
         self._snapshots = snapshots or alone()
         self._writer = StateWriter(store) if store is not None else None
         self._graphs: dict[str, GraphDefinition] = {}
         self._default: GraphDefinition | None = None
-        self._epoch = 0
+        self._epoch = self._asked = 0
         self._pumping = False
         self._slice_ns = int(self.settings.pump_slice_ms * NS_PER_MS)
         self._closing: dict[str, asyncio.Future[str]] = {}
@@ -107,7 +126,13 @@ class Host:
         self.tasks.spawn(self._refresh(), "host:snapshots")
         if self._writer is not None:
             self.tasks.spawn(self._writer.run(), "host:state")
-        return await self.providers.open()
+        ready = await self.providers.open()
+        if self._collector is not None:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            self._collector.start()
+            self._collector.freeze_after_warmup()
+        self.watchdog.start()
+        return ready
 
     async def drain(self, deadline_ms: int) -> int:
         """No new sessions; let those that run end by themselves. How many were ended by force."""
@@ -140,6 +165,9 @@ class Host:
         leaked += await self.tasks.wait(1.0)
         await self.providers.close()
         self.timer.close()
+        self.watchdog.stop()
+        if self._collector is not None:
+            self._collector.stop()
         return leaked
 
     # ---- the top surface -------------------------------------------------------------------------------------------
@@ -179,7 +207,12 @@ class Host:
         self, session_id: str, scope: CancelScope, reason: CancelReason = CancelReason.USER_CANCEL
     ) -> bool:
         """Cancel what runs in a scope of a session, as the client's own `cancel` would."""
-        return self.ingest(session_id, i.ControlReceived("cancel", -1, scope=scope, reason=reason.value))
+        # It has no place in the client's own sequence, so it is known by a key of the host's.
+        self._asked += 1
+        key = f"host/{self._asked}"
+        return self.ingest(
+            session_id, i.ControlReceived("cancel", 0, idempotency_key=key, scope=scope, reason=reason.value)
+        )
 
     async def close_session(self, session_id: str, reason: str = "closed", *, drain: bool = True) -> str:
         """Close a session; it is over when this returns, by its deadlines at the latest. Says why it ended."""
@@ -242,17 +275,22 @@ class Host:
 
     def _pump(self) -> None:
         """Serve for one slice; then go on in the loop's next round, so that sockets are read and timers kept."""
-        scheduler, now = self._scheduler, self.clock.now
+        scheduler, now, running = self._scheduler, self.clock.now, self.running
         until = now() + self._slice_ns
         while (turn := scheduler.next()) is not None:
             flow, lane, count_max = turn
             assert isinstance(flow, LiveSession)
+            running.enter(flow.session_id, "pump")
             count, more = flow.serve(lane, count_max)
             scheduler.served(flow, lane, count, more)
             if now() >= until:
+                running.leave()
                 self.loop.call_soon(self._pump)
                 return
+        running.leave()
         self._pumping = False
+        if self._collector is not None:
+            self._collector.idle(self.timer.quiet_ns())
 
     def arm(self, session: LiveSession) -> None:
         self.timer.arm(session)
@@ -278,6 +316,7 @@ class Host:
         """The session has ended: nothing of it is served any more."""
         self._scheduler.remove(session)
         self.timer.forget(session)
+        self.providers.release(session.session_id)
         self.sessions.pop(session.session_id, None)
         waiting = self._closing.pop(session.session_id, None)
         if waiting is not None and not waiting.done():
@@ -290,6 +329,19 @@ class Host:
         name = f"{what.partition('#')[0].partition('/')[0]}:{type(error).__name__}"
         self.blamed[name] = self.blamed.get(name, 0) + 1
         log.error("%s of session %s failed", what, session_id or "none", exc_info=error)
+
+    def _blocked(self, blame: Blame) -> None:
+        """Somebody kept the loop from everybody else; only told, for what was to be done was done by the watchdog."""
+        name = f"blocked:{blame.node_id or blame.what}"
+        self.blamed[name] = self.blamed.get(name, 0) + 1
+        log.warning(
+            "the loop stood for %d ms: node %s, %s, session %s, at %s",
+            blame.blocked_ms,
+            blame.node_id or "none",
+            blame.what,
+            blame.session_id or "none",
+            blame.stack[0] if blame.stack else "unseen",
+        )
 
     def _ends(self, session: LiveSession) -> asyncio.Future[str]:
         waiting = self._closing.get(session.session_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from rspp.contract.words import ConnectionState, Lane, OutcomeClass
 from rspp.host.calls import REFUSING, CoroutineCall, Reply, adapter_error
@@ -24,7 +24,9 @@ from rspp.host.ports import (
     ReactiveProvider,
     Recorder,
 )
+from rspp.host.steps import metered
 from rspp.host.tasks import TaskScope
+from rspp.host.watchdog import Running
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.hosting import NodeFactory
@@ -60,6 +62,8 @@ class Owner(Protocol):
     def clock(self) -> Clock: ...
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def running(self) -> Running: ...
     def woke(self, session: LiveSession, lane: Lane) -> None: ...
     def arm(self, session: LiveSession) -> None: ...
     def provider(self, session: LiveSession, request: fx.Invoke) -> AnyProvider | AsyncNode: ...
@@ -74,10 +78,9 @@ class LiveSession:
 
     __slots__ = (
         "_calls",
-        "_do",
         "_lanes",
         "_owner",
-        "_reported",
+        "_serving",
         "armed_at",
         "crash",
         "end_reason",
@@ -88,6 +91,7 @@ class LiveSession:
         "lost",
         "recorder",
         "request",
+        "session_id",
         "tasks",
         "tenant_id",
     )
@@ -102,6 +106,7 @@ class LiveSession:
         recorder: Recorder,
     ) -> None:
         self.request = request
+        self.session_id = request.session_id
         self.graph = graph
         self.tenant_id = request.tenant_id
         self.line = line
@@ -113,19 +118,17 @@ class LiveSession:
         self.lost = 0  # inputs for which there was no room
         self.tasks = TaskScope(owner.loop, self._task_failed)
         self._owner = owner
+        self._serving: Lane | None = (
+            None  # the scheduler asks after a service whether more waits: it need not be told
+        )
         self._calls: dict[str, tuple[Reply, Call]] = {}
         self._lanes: dict[Lane, deque[i.Input]] = {
             lane: deque(maxlen=bound) for lane, bound in INBOX_ITEMS_MAX.items()
         }
-        self._do: Mapping[type, Callable[..., None]] = self._table()
         recorder.opened(request, graph)
-        self.kernel = SessionKernel(request, graph, factories)
+        self.kernel = SessionKernel(request, graph, metered(graph, factories, owner.running, self._slow))
 
     # ---- the seat ------------------------------------------------------------------------------------------------
-
-    @property
-    def session_id(self) -> str:
-        return self.request.session_id
 
     @property
     def epoch(self) -> int:
@@ -139,7 +142,8 @@ class LiveSession:
         queue = self._lanes[lane]
         if not queue:
             queue.append(received)
-            self._owner.woke(self, lane)
+            if lane is not self._serving:
+                self._owner.woke(self, lane)
             return True
         if len(queue) == queue.maxlen:
             self.lost += 1
@@ -157,18 +161,21 @@ class LiveSession:
 
     def serve(self, lane: Lane, count_max: int) -> tuple[int, bool]:
         """Work off inputs of one lane: how many, and whether more wait."""
-        queue = self._lanes[lane]
-        now = self._owner.clock.now
+        queue, now = self._lanes[lane], self._owner.clock.now
         count = 0
-        while queue and count < count_max and not self.ended:
+        self._serving = lane
+        while queue and count < count_max:
             count += 1
             self._step(now(), queue.popleft())
-        if not self.ended:
-            self._owner.arm(self)
-        return count, bool(queue) and not self.ended
+        self._serving = None
+        if self.ended:
+            return count, False
+        self._owner.arm(self)
+        return count, bool(queue)
 
     def deadline(self) -> int | None:
-        return None if self.ended else self.kernel.deadline()
+        """When the kernel wants to be woken; the timer forgets a session that has ended, and asks no more."""
+        return self.kernel.deadline()
 
     def due(self) -> None:
         """The timer has come: what is due is done when it is this session's turn, before its data."""
@@ -190,38 +197,10 @@ class LiveSession:
             self.perform(now, effects)
 
     def perform(self, now: int, effects: list[fx.Effect]) -> None:
-        do, did = self._do, self.recorder.did
+        did = self.recorder.did
         for effect in effects:
             did(now, effect)
-            do[type(effect)](effect)
-
-    def _table(self) -> Mapping[type, Callable[..., None]]:
-        """Who does which effect: one line each."""
-        return {
-            fx.Send: self._send,
-            fx.Announce: self._announce,
-            fx.PausePlayback: lambda e: self._tell(self.line.pause, e.turn_id),
-            fx.ResumePlayback: lambda e: self._tell(self.line.resume, e.turn_id),
-            fx.StopPlayback: lambda e: self._tell(self.line.stop, e.turn_id, e.keep_ms),
-            fx.CloseConnection: lambda e: self._tell(self.line.close, e.reason),
-            fx.Invoke: self._invoke,
-            fx.Feed: self._feed,
-            fx.EndFeed: lambda e: self._with_call(e.call_id, "end", e.last),
-            fx.Throttle: self._throttle,
-            fx.CancelCall: lambda e: self._with_call(
-                e.call_id, "cancel", e.reason, e.mode, attempt=e.attempt
-            ),
-            fx.KillCall: self._kill,
-            fx.StoreEvidence: self._evidence,
-            fx.StoreClose: lambda e: self.recorder.closed_turn(e.record_id, e.stamp),
-            fx.Record: _nothing,
-            fx.SaveState: lambda e: self._owner.save(self, e),
-            fx.DeadLetter: _nothing,
-            fx.Observe: _nothing,
-            fx.RequestSnapshot: lambda e: self._owner.snapshot_wanted(self, e.reason),
-            fx.StopNode: _nothing,
-            fx.EndSession: self._end,
-        }
+            DO[type(effect)](self, effect)
 
     # ---- toward the caller ---------------------------------------------------------------------------------------
 
@@ -330,6 +309,9 @@ class LiveSession:
             refusal = "recorder_failed"
         self.ingest(i.EvidenceStored(effect.record_id, refusal is None, refusal))
 
+    def _slow(self, node_id: str, elapsed_ms: int, turn_ms: int) -> None:
+        self.ingest(i.NodeMeasured(node_id, elapsed_ms, turn_ms))
+
     def _task_failed(self, name: str, error: BaseException) -> None:
         self._owner.blame(self, name, error)
 
@@ -371,8 +353,34 @@ class LiveSession:
         return sum(len(lane) for lane in self._lanes.values())
 
 
-def _nothing(effect: fx.Effect) -> None:
+def _nothing(session: LiveSession, effect: fx.Effect) -> None:
     """Done by being recorded."""
+
+
+# Who does which effect: one line each. One table for all sessions, as there are many of them.
+DO: Final[Mapping[type, Callable[[LiveSession, Any], None]]] = {
+    fx.Send: LiveSession._send,
+    fx.Announce: LiveSession._announce,
+    fx.PausePlayback: lambda s, e: s._tell(s.line.pause, e.turn_id),
+    fx.ResumePlayback: lambda s, e: s._tell(s.line.resume, e.turn_id),
+    fx.StopPlayback: lambda s, e: s._tell(s.line.stop, e.turn_id, e.keep_ms),
+    fx.CloseConnection: lambda s, e: s._tell(s.line.close, e.reason),
+    fx.Invoke: LiveSession._invoke,
+    fx.Feed: LiveSession._feed,
+    fx.EndFeed: lambda s, e: s._with_call(e.call_id, "end", e.last),
+    fx.Throttle: LiveSession._throttle,
+    fx.CancelCall: lambda s, e: s._with_call(e.call_id, "cancel", e.reason, e.mode, attempt=e.attempt),
+    fx.KillCall: LiveSession._kill,
+    fx.StoreEvidence: LiveSession._evidence,
+    fx.StoreClose: lambda s, e: s.recorder.closed_turn(e.record_id, e.stamp),
+    fx.Record: _nothing,
+    fx.SaveState: lambda s, e: s._owner.save(s, e),
+    fx.DeadLetter: _nothing,
+    fx.Observe: _nothing,
+    fx.RequestSnapshot: lambda s, e: s._owner.snapshot_wanted(s, e.reason),
+    fx.StopNode: _nothing,
+    fx.EndSession: LiveSession._end,
+}
 
 
 # A provider's failure to begin, as the kernel should see it when the provider never got ready.

@@ -2,6 +2,9 @@
 
 A session's deadline moves with nearly every frame, mostly to later. So what is armed is left standing while it is early
 enough: it fires, finds that nothing is due, and arms what is. That is far cheaper than moving it each time.
+
+Loops keep time in milliseconds (some round down, and would call too early, again and again). So waits are whole milliseconds,
+rounded up, and whoever falls due meanwhile is woken along: nobody early, nobody more than a millisecond or so late.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from typing import Final, Protocol
 
-NS_PER_S: Final = 1_000_000_000
+TICK_NS: Final = 1_000_000
+TICKS_PER_S: Final = 1_000
+QUIET_NS: Final = 1_000_000_000  # nobody waits at all: that is quiet enough for anything
 # Entries that were overtaken are thrown out when they are more than this many times the sleepers.
 SLACK: Final = 4
 
@@ -51,11 +56,8 @@ class Timer:
                 return
         else:
             self._live += 1
-        sleeper.armed_at = at
-        self._ordinal += 1
-        heappush(self._heap, (at, self._ordinal, sleeper))
-        if self._handle is None or at < self._handle_at:
-            self._set(at)
+        self._push(sleeper, at)
+        self._set(at)
         if len(self._heap) > SLACK * self._live + 64:
             self._sweep()
 
@@ -64,18 +66,31 @@ class Timer:
             sleeper.armed_at = None
             self._live -= 1
 
+    def quiet_ns(self) -> int:
+        """For how long nobody has to be woken."""
+        return max(0, self._handle_at - self._now()) if self._handle is not None else QUIET_NS
+
     def close(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
         self._heap.clear()
 
+    def _push(self, sleeper: Sleeper, at: int) -> None:
+        sleeper.armed_at = at
+        self._ordinal += 1
+        heappush(self._heap, (at, self._ordinal, sleeper))
+
     def _set(self, at: int) -> None:
+        """Have the loop call then; a call that stands already and is not a tick later is early enough."""
         if self._handle is not None:
+            if self._handle_at < at + TICK_NS:
+                return
             self._handle.cancel()
-        self._handle_at = at
-        wait = max(0, at - self._now()) / NS_PER_S
-        self._handle = self._loop.call_later(wait, self._fire)
+        now = self._now()
+        ticks = max(0, -((now - at) // TICK_NS))
+        self._handle_at = now + ticks * TICK_NS
+        self._handle = self._loop.call_later(ticks / TICKS_PER_S, self._fire)
 
     def _fire(self) -> None:
         self._handle = None
@@ -89,11 +104,12 @@ class Timer:
             wanted = sleeper.deadline()
             if wanted is not None and wanted <= now:
                 sleeper.due()
-            else:
-                self.arm(sleeper)
+            elif wanted is not None:
+                self._live += 1
+                self._push(sleeper, wanted)
         while heap and heap[0][2].armed_at != heap[0][0]:
             heappop(heap)
-        if heap and (self._handle is None or heap[0][0] < self._handle_at):
+        if heap:
             self._set(heap[0][0])
 
     def _sweep(self) -> None:
