@@ -139,6 +139,7 @@ CODES: Final[Mapping[str, CodeRule]] = {
     "provider_overload": _C("A provider has no capacity.", "Wait as it asks, switch, or degrade."),
     # --- providers and their secrets --------------------------------------------------------------------------
     "provider_settings_invalid": _C("Settings that this kind of provider has not.", "Mend the field that is named."),
+    "provider_unfit": _C("What was registered as a provider is none.", "Give it what the message names."),
     "provider_not_open": _C("A provider was called before it was opened.", "Await its `open` first."),
     "provider_no_endpoint": _C("A provider's address leads nowhere.", "Mend `base_url` in its settings."),
     "provider_unauthorised": _C("A provider does not accept the key.", "Check `api_key` and what it may do."),
@@ -165,6 +166,8 @@ CODES: Final[Mapping[str, CodeRule]] = {
     "node_module_shadowed": _C("Two modules of one name.", "Rename one of them."),
     "tool_settings_invalid": _C("Settings of a tool that cannot be used.", "Mend what is named."),
     "state_full": _C("A state holds as many keys as it may.", "Remove keys that are no longer needed."),
+    "store_closed": _C("A store was asked after it was closed.", "Close it last, after whoever uses it."),
+    "suite_empty": _C("A conformance suite without checks.", "Give it checks: none would prove nothing."),
     "turn_state_unreachable": _C("Turn state asked for outside a turn.", "Use session state there."),
     # --- pools and shared inference of the host ---------------------------------------------------------------
     "execution_pool_saturated": _C("A pool has no place left.", "Send less, or give the pool more workers or room."),

@@ -94,6 +94,8 @@ class Modality(StrEnum):
     LLM = "llm"
     TTS = "tts"
     EXTERNAL = "external"
+    VAD = "vad"
+    END_OF_TURN = "end_of_turn"
 
 
 class UnknownEventAction(StrEnum):

@@ -19,6 +19,19 @@ from rspp.spec.template import TEMPLATES
 NODES_MAX: Final = 256  # modules can multiply; a pipeline that needs more is a mistake
 WIRES_MAX: Final = 1024
 MODULE_DEPTH_MAX: Final = 8
+# Fields of a node that a subgraph node cannot have.
+SUBGRAPH_FREE: Final = (
+    "config",
+    "fallback",
+    "merge",
+    "select",
+    "implementation",
+    "inputs",
+    "outputs",
+    "role",
+    "isolate",
+    "limits",
+)
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -119,7 +132,7 @@ class _Builder:
             self._findings.error("module_recursive", (*at, "use"), f"the module contains itself: {chain}")
             return
         assert node.use is not None
-        for field in ("config", "fallback", "merge", "select", "implementation", "inputs", "outputs", "role"):
+        for field in SUBGRAPH_FREE:
             if getattr(node, field):
                 message = f"a subgraph node has no '{field}'; it comes from the module"
                 self._findings.error("subgraph_field", (*at, field), message, at_key=True)

@@ -20,6 +20,9 @@ TEXT: Final = (EventKind.TEXT,)
 CONTROL: Final = (EventKind.CONTROL,)
 ANY: Final = tuple(EventKind)
 
+# Written with `implementation`: a class of one's own, which `host.discovery` may have found.
+CUSTOM_TYPE: Final = "custom"
+
 Threshold = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -80,6 +83,9 @@ class SegmenterConfig(Config, frozen=True):
     characters_max: Annotated[int, Meta(ge=10, le=5000, description="Longest segment.", examples=[240])] = 240
 
 
+PersonalData = Literal["card", "email", "iban", "national_id", "phone"]
+
+
 class FilterConfig(Config, frozen=True):
     remove: Annotated[tuple[str, ...], Meta(description="Texts to take out.", examples=[["um"]])] = ()
     replace: Annotated[
@@ -88,6 +94,24 @@ class FilterConfig(Config, frozen=True):
     markdown: Annotated[
         Literal["keep", "strip"], Meta(description="Marks that a voice cannot say.", examples=["strip"])
     ] = "keep"
+    personal: Annotated[
+        tuple[PersonalData, ...],
+        Meta(description="Personal data that may not pass.", examples=[["card", "email"]]),
+    ] = ()
+    banned: Annotated[
+        tuple[str, ...], Meta(description="Texts that may not pass.", examples=[["guaranteed return"]])
+    ] = ()
+    action: Annotated[
+        Literal["redact", "replace", "block"],
+        Meta(
+            description="On personal data and banned texts: name its kind, say `instead`, or say nothing more in this turn.",
+            examples=["block"],
+        ),
+    ] = "redact"
+    instead: Annotated[
+        str,
+        Meta(description="Said for `replace` each time, for `block` once.", examples=["I cannot say that."]),
+    ] = ""
 
 
 class ToolConfig(Config, frozen=True):
@@ -117,7 +141,7 @@ class NodeType(msgspec.Struct, frozen=True, kw_only=True):
     open_inputs: bool = False
     modality: str | None = None
     lifetime: Lifetime | None = None
-    config: type[Config] | None = Config
+    config: type[msgspec.Struct] | None = Config
     version: str = "v1"
 
 
@@ -258,7 +282,7 @@ NODE_TYPES: Final = (
         open_inputs=True,
     ),
     # Ports and role of a custom node stand in the spec; its configuration is its own affair.
-    NodeType(name="custom", summary="Your own node.", role=Role.SYNC, scope=None, config=None),
+    NodeType(name=CUSTOM_TYPE, summary="Your own node.", role=Role.SYNC, scope=None, config=None),
 )
 
 # Written like a node type, resolved before any node type is looked up.
@@ -277,8 +301,14 @@ class Catalog(msgspec.Struct, frozen=True):
     def with_modules(self, modules: Mapping[str, object]) -> Catalog:
         return Catalog(self.types, {**self.modules, **modules})
 
+    def find(self, name: str, version: str | None, implementation: str | None) -> NodeType | None:
+        """The type that a node of a spec names: a built-in one by its name, a discovered one with its version."""
+        if name == CUSTOM_TYPE and implementation is not None:
+            return self.types.get(f"{implementation}@{version}") or self.types.get(name)
+        return self.types.get(name) or self.types.get(f"{name}@{version}")
+
     def names(self) -> list[str]:
-        return sorted([*self.types, SUBGRAPH_TYPE])
+        return sorted([*(name for name in self.types if ":" not in name), SUBGRAPH_TYPE])
 
 
 DEFAULT: Final = Catalog({kind.name: kind for kind in NODE_TYPES})

@@ -47,6 +47,22 @@ def read(node: Node, kind: inspect.Type, path: Path, findings: Findings) -> Any:
     return reader(node, kind, path, findings)
 
 
+def is_readable(kind: inspect.Type) -> bool:
+    """Can a value of this type be read from a spec, at any depth?"""
+    kind = bare(kind)
+    if isinstance(kind, inspect.NoneType):
+        return True
+    if type(kind) not in _READERS:
+        return False
+    if isinstance(kind, inspect.StructType):
+        return all(is_readable(field.type) for field in kind.fields)
+    if isinstance(kind, inspect.UnionType):
+        return all(map(is_readable, kind.types))
+    if isinstance(kind, inspect.DictType):
+        return is_readable(kind.key_type) and is_readable(kind.value_type)
+    return not isinstance(kind, inspect.VarTupleType) or is_readable(kind.item_type)
+
+
 def read_overlay(node: Node, struct: type[msgspec.Struct], path: Path, findings: Findings) -> Any:
     """Some of a record's fields, at any depth, as a flat table of dotted name to value. Nothing is required."""
     flat: dict[str, object] = {}

@@ -16,19 +16,22 @@ from rspp.contract.words import CancelMode, EventKind, FlowMode
 from rspp.spec.assemble import Assembly
 from rspp.spec.edge_policy import buffer_of, canonical, class_of, lane_of
 from rspp.spec.graph import (
+    ISOLATED,
     Absent,
     Condition,
     EdgeDefinition,
     GraphDefinition,
+    Lifetime,
     MergeRule,
     NodeBudget,
     NodeDefinition,
     OnCancel,
     OnFailure,
     Policies,
+    Role,
     SelectRule,
 )
-from rspp.spec.model import ConditionSpec, NodeBudgetSpec
+from rspp.spec.model import ConditionSpec, NodeBudgetSpec, NodeLimitsSpec
 from rspp.spec.normalise import EXPLICIT, NormalisedSpec
 from rspp.spec.problem import Findings
 from rspp.spec.profile import SOURCE
@@ -63,6 +66,7 @@ def compile_graph(
         policies=_kernel_policies(normalised),
         streaming_handoff=handoff if handoff.stt_to_llm.enabled or handoff.llm_to_tts.enabled else None,
         defaulting_source=_sources(normalised, wiring, edges),
+        provider_settings=normalised.provider_settings,
     )
     return msgspec.structs.replace(graph, fingerprint=fingerprint(graph))
 
@@ -72,6 +76,10 @@ def fingerprint(graph: GraphDefinition) -> str:
     plain = msgspec.to_builtins(graph)
     for name in IDENTITY:
         del plain[name]
+    if not plain["provider_settings"]:
+        del plain[
+            "provider_settings"
+        ]  # a graph that was compiled before there were any keeps its fingerprint
     for edge in plain["edges"]:
         del edge["buffer"]["defaulting_source"]
     return hashlib.sha256(canonical(plain)).hexdigest()
@@ -118,12 +126,29 @@ def _named(candidates: list[tuple[str, str]]) -> str:
 
 
 def node_of(node: Resolved) -> NodeDefinition:
+    definition = _definition(node)
+    limits = node.placed.spec.limits or NodeLimitsSpec()
+    return _isolated(definition, limits) if node.placed.spec.isolate else definition
+
+
+def _isolated(node: NodeDefinition, limits: NodeLimitsSpec) -> NodeDefinition:
+    """A sync node in a process of its own is a call: its provider is told the node as it would run inside."""
+    return msgspec.structs.replace(
+        node,
+        role=Role.CALL,
+        modality=ISOLATED,
+        lifetime=Lifetime.EVENT if node.scope == "turn" else Lifetime.SESSION,
+        config={"node": msgspec.to_builtins(node), "limits": msgspec.to_builtins(limits)},
+    )
+
+
+def _definition(node: Resolved) -> NodeDefinition:
     spec = node.placed.spec
     fallback = fallback_of(node)
     budget = spec.budget or NodeBudgetSpec()
     return NodeDefinition(
         id=node.id,
-        type=spec.type,
+        type=node.kind.name,
         version=spec.version or node.kind.version,
         role=node.role,
         scope=node.scope or "session",

@@ -7,6 +7,7 @@ recording; its fingerprint covers everything that could change what the pipeline
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -29,6 +30,9 @@ from rspp.contract.words import (
     OverlapPolicy,
     UnknownEventAction,
 )
+
+# The modality, and the provider, of a sync node that runs in a process of its own.
+ISOLATED: Final = "isolated"
 
 
 class Role(StrEnum):
@@ -282,3 +286,5 @@ class GraphDefinition(_Frozen, frozen=True):
     policies: Policies
     streaming_handoff: StreamingHandoff | None = None
     defaulting_source: dict[str, str] = {}  # field path -> where the value came from
+    # Provider id -> its kind (`use`) and settings; an id that is not here is a kind. Secrets are references.
+    provider_settings: dict[str, dict[str, object]] = {}

@@ -12,13 +12,14 @@ from typing import Final
 
 import msgspec
 
-from rspp.contract.words import AdaptiveAction, FlowMode
+from rspp.contract.words import AdaptiveAction, EventKind, FlowMode
 from rspp.spec.assemble import Assembly
 from rspp.spec.catalog import CONTROL, SUBGRAPH_TYPE, ToolConfig
 from rspp.spec.graph import OnFailure, Role
 from rspp.spec.model import ConditionSpec, NodeSpec, metadata_clashes
 from rspp.spec.normalise import NormalisedSpec
 from rspp.spec.problem import Findings, Path, Problem, Severity, did_you_mean
+from rspp.spec.provider_settings import HINT, literal_secrets
 from rspp.spec.wiring import Resolved, Wiring, fallback_of
 
 
@@ -69,7 +70,9 @@ SHAPELESS: Final = frozenset(
         "credits",
         "fairness_key",
         "flow",
+        "isolate",
         "lane",
+        "limits",
         "merge",
         "metadata",
         "on_cancel",
@@ -277,6 +280,31 @@ def selects_choose(facts: Facts, findings: Findings) -> None:
             )
 
 
+def isolation_is_possible(facts: Facts, findings: Findings) -> None:
+    for node in facts.nodes:
+        spec, at = node.placed.spec, node.placed.path
+        if spec.isolate is None:
+            if spec.limits is not None:
+                message = "limits hold a process, and this node has none of its own"
+                findings.error(
+                    "limits_unused", (*at, "limits"), message, "Add `isolate: process`", at_key=True
+                )
+            continue
+        if node.role is not Role.SYNC:
+            message = f"'{node.id}' is no sync node: a {node.role} node is not run by the kernel's step"
+            findings.error("isolate_unused", (*at, "isolate"), message, "Remove it", at_key=True)
+        taken = [kind for kinds in node.inputs.values() for kind in kinds]
+        if len(taken) != len(set(taken)):
+            message = f"two inputs of '{node.id}' take the same kind, and a process is told kinds, not ports"
+            findings.error("isolate_ports", (*at, "isolate"), message, "Merge what feeds it first")
+        if EventKind.ERROR in (kind for kinds in node.outputs.values() for kind in kinds):
+            message = f"'{node.id}' gives errors, which do not come back from a process"
+            findings.error("isolate_ports", (*at, "isolate"), message)
+        if spec.on_failure is OnFailure.DEAD_LETTER:
+            message = f"'{node.id}' in its own process is a call, and a failed call has no dead letter"
+            findings.error("isolate_dead_letter", (*at, "on_failure"), message, "Use `degrade` or a fallback")
+
+
 # --- edges --------------------------------------------------------------------------------------------------
 
 
@@ -334,21 +362,45 @@ def caller_is_at_both_ends(facts: Facts, findings: Findings) -> None:
             findings.error(f"{role}_missing", ("nodes",), message, f"Add a node of type `{kind}`")
 
 
+# Node types that may choose their provider by `providers.<type>`.
+DETECTORS: Final = frozenset(["vad", "end_of_turn"])
+
+
 def providers_are_named(facts: Facts, findings: Findings) -> None:
     providers = facts.normalised.providers
     needed = {
         node.kind.modality: node for node in reversed(list(facts.nodes)) if node.kind.modality is not None
     }
+    # A detector has a default, so naming one is a choice and not a duty.
+    detectors = {node.kind.name for node in facts.nodes} & DETECTORS
     for modality, node in sorted(needed.items()):
         if modality not in providers and modality not in facts.written_providers:
             message = f"the node '{node.id}' needs a provider: the field 'providers.{modality}' is missing"
             hint = f"Add `providers: {{{modality}: [id]}}`"
             findings.error("provider_missing", ("providers",), message, hint)
     for modality in providers:
-        if modality not in needed:
+        if modality not in needed and modality not in detectors:
             setting = facts.normalised.settings[f"providers.{modality}"]
             message = f"no node needs a provider of '{modality}'"
             setting.findings.warning("provider_unused", setting.path, message, at_key=True)
+
+
+def settings_have_their_provider(facts: Facts, _findings: Findings) -> None:
+    """Settings that nobody uses are most often a misspelt name."""
+    named = {name for names in facts.normalised.providers.values() for name in names}
+    for name in facts.normalised.provider_settings:
+        if name not in named:
+            setting = facts.normalised.settings[f"provider_settings.{name}"]
+            message = f"there are settings for '{name}', which no list of `providers` names"
+            setting.findings.warning(
+                "settings_unused", setting.path, message, did_you_mean(name, named), at_key=True
+            )
+
+
+def node_settings_hold_no_secret(facts: Facts, findings: Findings) -> None:
+    for node in facts.nodes:
+        for at, message in literal_secrets(node.placed.spec.config, (*node.placed.path, "config")):
+            findings.error("literal_secret", at, message, HINT)
 
 
 def everything_is_reached(facts: Facts, findings: Findings) -> None:
@@ -413,10 +465,13 @@ RULES: Final[tuple[Rule, ...]] = (
     credits_need_credit_flow,
     conditions_can_hold,
     scopes_run_forward,
+    isolation_is_possible,
+    node_settings_hold_no_secret,
 )
 WHOLE_GRAPH_RULES: Final[tuple[Rule, ...]] = (
     caller_is_at_both_ends,
     providers_are_named,
+    settings_have_their_provider,
     everything_is_reached,
     modules_are_used,
     speculation_has_no_effects,

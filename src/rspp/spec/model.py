@@ -111,6 +111,17 @@ class NodeBudgetSpec(_Written, frozen=True):
     per_turn_ms: Annotated[Positive | None, Meta(description="For a whole turn.", examples=[800])] = None
 
 
+class NodeLimitsSpec(_Written, frozen=True):
+    """What a node in a process of its own may take; beyond it the process ends, and with it only that node's call."""
+
+    memory_mb: Annotated[
+        int, Meta(ge=64, le=65_536, description="Memory of the process.", examples=[256])
+    ] = 256
+    cpu_ms: Annotated[
+        int, Meta(ge=10, le=600_000, description="Processor time for one event.", examples=[500])
+    ] = 1_000
+
+
 class NodeSpec(_Written, frozen=True):
     """One step of the pipeline."""
 
@@ -170,6 +181,14 @@ class NodeSpec(_Written, frozen=True):
     outputs: Annotated[
         dict[Name, Annotated[tuple[EventKind, ...], Meta(min_length=1)]] | None,
         Meta(description="For type `custom`: output ports and what they give.", examples=[{"out": ["text"]}]),
+    ] = None
+    isolate: Annotated[
+        Literal["process"] | None,
+        Meta(description="For sync nodes: run in a process of its own, which may be killed."),
+    ] = None
+    limits: Annotated[
+        NodeLimitsSpec | None,
+        Meta(description="For `isolate: process`: its bounds.", examples=[{"memory_mb": 128}]),
     ] = None
     metadata: Annotated[Metadata, Meta(description="Free words for search; never alters execution.")] = {}
 
@@ -294,6 +313,13 @@ Providers = Annotated[
         examples=[{"stt": ["stt-deepgram"], "llm": "llm-anthropic"}],
     ),
 ]
+ProviderSettings = Annotated[
+    dict[Words, dict[str, Any]],
+    Meta(
+        description="Provider id -> `use`, its kind (none: the id itself), and that kind's settings; secrets by reference.",
+        examples=[{"house-llm": {"use": "openai-llm", "model": "qwen", "api_key": "env://LLM_KEY"}}],
+    ),
+]
 BudgetsOverlay = Annotated[
     dict[str, Any],
     Meta(description="Soft time limits.", examples=[{"turn_budget_ms": 2000}], extra={"overlay": Budgets}),
@@ -338,6 +364,7 @@ class PipelineSpec(_Written, frozen=True):
         ),
     ] = None
     providers: Providers = {}
+    provider_settings: ProviderSettings = {}
     budgets: BudgetsOverlay = {}
     policies: PoliciesOverlay = {}
     unknown_event_action: Annotated[
@@ -354,6 +381,7 @@ class LayerSpec(_Written, frozen=True):
     """What an environment, a tenant or a session may set over a pipeline."""
 
     providers: Providers = {}
+    provider_settings: ProviderSettings = {}
     budgets: BudgetsOverlay = {}
     policies: PoliciesOverlay = {}
 

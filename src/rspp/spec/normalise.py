@@ -1,7 +1,7 @@
 """Every setting gets one value and one origin: profile, then spec, then environment, tenant and session layers.
 
-The later one wins. A layer has the shape of the spec's own `providers`, `budgets` and `policies`, so whatever can be
-said in one can be said in all, and what cannot is an error that names the layer.
+The later one wins. A layer has the shape of the spec's own `providers`, `provider_settings`, `budgets` and `policies`,
+so whatever can be said in one can be said in all, and what cannot is an error that names the layer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from rspp.contract.plan import Budgets
 from rspp.contract.words import Modality
-from rspp.spec import source
+from rspp.spec import provider_settings, source
 from rspp.spec.model import LayerSpec, PipelineSpec, PolicySettings, layer_of
 from rspp.spec.problem import Findings, Path, nearest, shown
 from rspp.spec.profile import ALIASES, ROWS, SOURCE
@@ -78,6 +78,7 @@ class NormalisedSpec(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets
     policies: PolicySettings
     providers: dict[str, tuple[str, ...]]
+    provider_settings: dict[str, provider_settings.Settings] = {}
     layer_findings: tuple[Findings, ...] = ()
 
     @property
@@ -98,7 +99,12 @@ def normalise(spec: PipelineSpec, findings: Findings, layers: Iterable[Layer] = 
         settings["policies.unknown_events"] = Setting(spec.unknown_event_action, EXPLICIT, findings, path)
     _lay(
         settings,
-        LayerSpec(providers=spec.providers, budgets=spec.budgets, policies=spec.policies),
+        LayerSpec(
+            providers=spec.providers,
+            provider_settings=spec.provider_settings,
+            budgets=spec.budgets,
+            policies=spec.policies,
+        ),
         EXPLICIT,
         findings,
     )
@@ -115,15 +121,16 @@ def normalise(spec: PipelineSpec, findings: Findings, layers: Iterable[Layer] = 
         settings=settings,
         budgets=msgspec.convert(_nested(settings, "budgets"), Budgets),
         policies=msgspec.convert(_nested(settings, "policies"), PolicySettings),
-        providers=dict(
-            sorted(
-                (path.partition(".")[2], setting.value)
-                for path, setting in settings.items()
-                if path.startswith("providers.")
-            )
-        ),
+        providers=_named(settings, "providers"),
+        provider_settings=_named(settings, "provider_settings"),
         layer_findings=tuple(layer_findings),
     )
+
+
+def _named(settings: Mapping[str, Setting], section: str) -> dict[str, Any]:
+    """The values of a section whose entries are names, which may have dots in them, by name."""
+    entries = ((path.partition("."), setting.value) for path, setting in settings.items())
+    return dict(sorted((name, value) for (first, _, name), value in entries if first == section))
 
 
 def _lay(settings: dict[str, Setting], layer: LayerSpec, origin: str, findings: Findings) -> None:
@@ -132,6 +139,12 @@ def _lay(settings: dict[str, Setting], layer: LayerSpec, origin: str, findings: 
         candidates = (ids,) if isinstance(ids, str) else tuple(ids)
         if _candidates_are_sound(candidates, path, findings):
             settings[f"providers.{modality.value}"] = Setting(candidates, origin, findings, path)
+    for name, given in layer.provider_settings.items():
+        path = ("provider_settings", name)
+        key = f"provider_settings.{name}"
+        if provider_settings.are_sound(given, path, findings):
+            below = settings[key].value if key in settings else None
+            settings[key] = Setting(provider_settings.laid_over(below, given), origin, findings, path)
     for section, values in (("budgets", layer.budgets), ("policies", layer.policies)):
         for name, value in values.items():
             path = (section, *name.split("."))

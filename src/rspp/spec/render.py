@@ -36,6 +36,8 @@ def text(graph: GraphDefinition) -> str:
     if graph.providers:
         lines += ["", "providers"]
         lines += [f"  {modality}: {', '.join(ids)}" for modality, ids in graph.providers.items()]
+    if kinds := {name: own["use"] for name, own in graph.provider_settings.items() if "use" in own}:
+        lines += ["", "provider kinds", *(f"  {name}: {kind}" for name, kind in kinds.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 import msgspec
 from msgspec import UNSET, inspect
 
 from rspp.contract.words import EventKind
 from rspp.spec.assemble import Assembly, Placed, Wire
-from rspp.spec.catalog import ANY, Catalog, Config, NodeType
+from rspp.spec.catalog import ANY, CUSTOM_TYPE, Catalog, NodeType
 from rspp.spec.check import read
 from rspp.spec.graph import Lifetime, Port, Role
 from rspp.spec.problem import Findings, Path, did_you_mean
 from rspp.spec.source import Mapping, Source
-
-CUSTOM: Final = "custom"
 
 
 class Resolved(msgspec.Struct, kw_only=True):
@@ -110,7 +107,7 @@ def wire(assembly: Assembly, catalog: Catalog, written: Source, findings: Findin
 
 def _resolve(placed: Placed, catalog: Catalog, written: Source, findings: Findings) -> Resolved | None:
     spec, at = placed.spec, placed.path
-    kind = catalog.types.get(spec.type)
+    kind = catalog.find(spec.type, spec.version, spec.implementation)
     if kind is None:
         message = f"there is no node type '{spec.type}'"
         findings.error("unknown_type", (*at, "type"), message, did_you_mean(spec.type, catalog.names()))
@@ -118,7 +115,7 @@ def _resolve(placed: Placed, catalog: Catalog, written: Source, findings: Findin
     inputs = {port.name: port.kinds for port in kind.inputs}
     outputs = {port.name: port.kinds for port in kind.outputs}
     role, lifetime = kind.role, kind.lifetime
-    if kind.name == CUSTOM:
+    if kind.name == CUSTOM_TYPE:
         if spec.implementation is None:
             message = "a custom node names its implementation"
             findings.error("missing_field", at, message, "Add `implementation: module:Class`")
@@ -131,6 +128,8 @@ def _resolve(placed: Placed, catalog: Catalog, written: Source, findings: Findin
                 "missing_field", at, "a custom node declares its ports", "Add `inputs` and `outputs`"
             )
             return None
+    elif spec.type == CUSTOM_TYPE:
+        _agrees(placed, kind, findings)
     return Resolved(
         placed=placed,
         kind=kind,
@@ -141,6 +140,22 @@ def _resolve(placed: Placed, catalog: Catalog, written: Source, findings: Findin
         lifetime=lifetime,
         config=_config(placed, kind, written, findings),
     )
+
+
+def _agrees(placed: Placed, kind: NodeType, findings: Findings) -> None:
+    """A spec may repeat what the node's class declares; it cannot say something else."""
+    spec = placed.spec
+    declared = {
+        "role": "call" if kind.role is Role.CALL else "sync",
+        "inputs": {port.name: port.kinds for port in kind.inputs},
+        "outputs": {port.name: port.kinds for port in kind.outputs},
+    }
+    for field, value in declared.items():
+        written = getattr(spec, field)
+        if written is not None and written != value:
+            message = f"the class '{spec.implementation}' declares other {field}"
+            hint = "Remove it here; the declaration is enough"
+            findings.error("declaration_disagrees", (*placed.path, field), message, hint, at_key=True)
 
 
 def _config(placed: Placed, kind: NodeType, written: Source, findings: Findings) -> dict[str, object]:
@@ -157,7 +172,7 @@ def _config(placed: Placed, kind: NodeType, written: Source, findings: Findings)
     return {} if value is UNSET else _plain(value)
 
 
-def _plain(config: Config) -> dict[str, object]:
+def _plain(config: msgspec.Struct) -> dict[str, object]:
     """As JSON has it, so that a graph that was recorded and read back is equal to the one that ran."""
     return msgspec.json.decode(msgspec.json.encode(config), type=dict[str, object])
 
