@@ -19,7 +19,7 @@ from rspp.kernel.desk import Desk
 from rspp.kernel.effects import Message
 from rspp.kernel.graph import EdgeRun, Graph, NodeRun
 from rspp.kernel.turn import Turn
-from rspp.spec.graph import Lifetime, Role
+from rspp.spec.graph import Lifetime, NodeDefinition, Role
 
 ENDED_MAX: Final = 128
 
@@ -34,6 +34,11 @@ class Owner(Protocol):
     def capability_back(self, modality: str) -> None: ...
     def turn_failed(self, reason: AbortReason, detail: str) -> None: ...
     def turn_progressed(self) -> None: ...
+
+
+def acts(node: NodeDefinition) -> bool:
+    """Does a call of this node change the world? A tool that does not say does."""
+    return node.modality == "external" and bool(node.config.get("has_effects", True))
 
 
 class CallBook:
@@ -72,6 +77,8 @@ class CallBook:
         turn = self.owner.turn()
         if turn is None or turn.fence_floor or turn.conditions or node.id in self.standing_in:
             return False
+        if turn.speculative and acts(node.definition):
+            return False  # what a guess has done in the world cannot be taken back
         single = node.definition.lifetime is Lifetime.EVENT
         if node.id in self.current:
             return not single

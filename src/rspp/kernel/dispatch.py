@@ -19,7 +19,7 @@ from rspp.kernel.graph import EdgeRun, NodeRun
 from rspp.kernel.identity import invocation_id
 from rspp.kernel.spending import Spending
 from rspp.kernel.turn import Turn
-from rspp.spec.graph import Lifetime, Role
+from rspp.spec.graph import ISOLATED, Lifetime, Role
 
 
 class Dispatch:
@@ -35,8 +35,9 @@ class Dispatch:
         """An event has come to a call node that is open for it."""
         definition = node.definition
         if definition.lifetime is Lifetime.EVENT:
-            if isinstance(event.payload, Text) and not event.payload.text.strip():
-                return
+            blank = isinstance(event.payload, Text) and not event.payload.text.strip()
+            if blank and definition.modality != ISOLATED:
+                return  # nothing to say to a model; to a node in its own process the end of a text says something
             self._invoke(node, event)
             return
         call = self._book.current.get(node.id)

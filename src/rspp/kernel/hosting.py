@@ -148,6 +148,13 @@ class Hosted:
         # A cancelled node has nothing more to say.
         return result if isinstance(result, Failed) else []
 
+    def told(self, hook: str, now: int, scope: Scope, *arguments: object) -> list[Output] | Failed:
+        """Run one of the hooks that only tell (`on_barge_in`, `on_budget_exhausted`): of what it emits, measurements count."""
+        if not self._started or self._stopped:
+            return []
+        result = self._run(hook, now, scope, *arguments)
+        return result if isinstance(result, Failed) else [output for output in result if output.port == ""]
+
     def stop(self, now: int, scope: Scope) -> None:
         if self._started and not self._stopped:
             self._stopped = True

@@ -29,6 +29,7 @@ class Owner(Protocol):
     def finalise(self) -> None: ...
     def amended(self, turn: Turn, text: str) -> None: ...
     def truncated(self, turn: Turn) -> None: ...
+    def barged_in(self, turn: Turn | None) -> None: ...
 
 
 class Prelude:
@@ -240,6 +241,7 @@ class Prelude:
         desk = self._desk
         turn, playing = self._turns.current, self._egress.playing
         desk.announce(SignalName.BARGE_IN, emitters.FENCES, turn.scope if turn else None, reason=reason)
+        self._owner.barged_in(turn)
         if self.listener.overlap.value != "clear" or playing is not None:
             desk.announce(SignalName.INTERRUPTION_RESOLVED, emitters.PRELUDE, reason=reason, interrupted=True)
         if turn is not None and turn.terminal is None:

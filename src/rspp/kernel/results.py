@@ -14,7 +14,7 @@ from rspp.kernel.graph import NodeRun
 from rspp.kernel.hosting import CLASS_OF, KIND_OF
 from rspp.kernel.recovery import Recovery
 from rspp.kernel.spending import Spending
-from rspp.spec.graph import Lifetime
+from rspp.spec.graph import ISOLATED, Lifetime
 
 
 class Results:
@@ -56,7 +56,7 @@ class Results:
         if call is None:
             self._book.late(None, call_id, "call_unknown")
             return
-        broken = malformed(payload)
+        broken = malformed(payload) or _port_refused(self._book.graph.nodes[call.node_id], port, payload)
         if broken is not None and call.live and attempt == call.attempt:
             self._cancelling.abandon(call, CancelReason.PROVIDER_ERROR)
             self._recovery.attempt_failed(call, Failure(OutcomeClass.INFRASTRUCTURE_FAILURE, broken))
@@ -112,7 +112,9 @@ class Results:
             self._book.graph.push(node, port, event)
 
     def _transcribed(self, call: Call, text: Text) -> None:
-        """Partials go on at once; a final is the listener's, who says when it becomes a turn's words."""
+        """What was recognised is shown at once, the last revision as well; whether a final becomes a turn's words is the
+        listener's to say.
+        """
         desk = self._desk
         refused = call.take_text(text)
         if refused is not None:
@@ -128,7 +130,7 @@ class Results:
                 revision=text.revision,
             )
             return
-        if not text.final:
+        if text.text or not text.final:
             node = self._book.graph.nodes[call.node_id]
             event = desk.event(
                 EventKind.TEXT, text, PayloadClass.TEXT_RAW, call.scope, node.id, None, call.id
@@ -156,11 +158,20 @@ class Results:
         node = self._book.graph.nodes[call.node_id]
         if turn is not None:
             turn.playout.finished(call.id)
-        if _port(node, EventKind.TEXT) and call.scope.turn_id is not None:
+        if _port(node, EventKind.TEXT) and call.scope.turn_id is not None and call.modality != ISOLATED:
             # Whoever collects text downstream learns that no more is coming.
             self._forward(call, Text("", final=True, role="assistant"), None)
         self._book.owner.capability_back(call.modality)
         self._book.close(call, OutcomeClass.SUCCESS, "")
+
+
+def _port_refused(node: NodeRun, port: str | None, payload: Audio | Text | Sample | Note) -> str | None:
+    """A port that a call names must be one that its node declares for such a payload; measurements need none."""
+    if port is None or isinstance(payload, (Sample, Note)):
+        return None
+    kind = KIND_OF.get(type(payload))
+    declared = any(one.name == port and kind in one.kinds for one in node.definition.outputs)
+    return None if declared else "output_port_refused"
 
 
 def _port(node: NodeRun, kind: EventKind) -> str | None:

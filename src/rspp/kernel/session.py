@@ -359,6 +359,9 @@ class SessionKernel:
         self.work.cancelling.cancel_turn(turn.id, reason)
         self.steps.cancel_turn(turn.scope, reason)
 
+    def barged_in(self, turn: Turn | None) -> None:
+        self.steps.barge_in(turn.scope if turn else self.desk.scope)
+
     def turn_settling(self, turn: Turn) -> None:
         if turn.settling == "commit":
             self.egress.end_stream(turn)

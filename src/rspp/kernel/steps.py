@@ -84,6 +84,19 @@ class Steps:
                 node.open = True
                 self._desk.announce(SignalName.CANCEL_ACKNOWLEDGED, emitters.HOSTING, scope, node_id=node_id)
 
+    def barge_in(self, scope: Scope) -> None:
+        """The caller takes the floor: every node is told, before anything of the turn is cancelled."""
+        self._tell(tuple(self._hosted), "on_barge_in", scope)
+
+    def _tell(self, node_ids: tuple[str, ...], hook: str, scope: Scope, *arguments: object) -> None:
+        assert self.graph is not None
+        for node_id in node_ids:
+            hosted = self._hosted.get(node_id)
+            if hosted is not None:
+                self._after(
+                    self.graph.nodes[node_id], None, hosted.told(hook, self._desk.now, scope, *arguments)
+                )
+
     def take(self, node: NodeRun, edge: EdgeRun, event: Event) -> None:
         diverted = self._diverted.get(node.id)
         if diverted is not None:
@@ -210,6 +223,7 @@ class Steps:
     ) -> None:
         desk = self._desk
         scope = turn.scope if turn else None
+        self._tell((node.id,), "on_budget_exhausted", scope or desk.scope, verdict.value)
         for name in (SignalName.BUDGET_WARNING, SignalName.BUDGET_EXHAUSTED):
             desk.announce(
                 name, emitters.BUDGETS, scope, reason="node", node_id=node.id, spent_ms=spent, limit_ms=limit
