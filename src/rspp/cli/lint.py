@@ -8,6 +8,7 @@ import click
 
 from rspp.cli.output import emit_json
 from rspp.cli.problems import show, status, summary, text_of
+from rspp.host.discovery import discover
 from rspp.spec import Layer, Problem, check_layer, load
 
 
@@ -56,4 +57,6 @@ def problems_of(path: Path, *, as_layer: bool = False) -> tuple[Problem, ...]:
     """What is wrong with one file."""
     if as_layer:
         return check_layer(Layer("tenant", text_of(path), str(path)))
-    return load(text_of(path), file=str(path)).problems
+    text = text_of(path)
+    found = discover(text, file=str(path), search_path=[path.resolve().parent])
+    return found.elsewhere().added_to(load(text, file=str(path), catalog=found.catalog).problems)

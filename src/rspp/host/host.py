@@ -17,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from rspp.contract.event import Signal
 from rspp.contract.words import CancelReason, CancelScope, Lane
 from rspp.host.clock import MachineClock
 from rspp.host.collector import Collector
@@ -112,9 +113,13 @@ class Host:
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
-    def publish(self, graph: GraphDefinition) -> None:
-        """Serve this pipeline from now on; sessions that run keep theirs. What it names must exist."""
-        self.providers.bind(graph)
+    def publish(self, graph: GraphDefinition, registry: Registry | None = None) -> None:
+        """Serve this pipeline from now on; sessions that run keep theirs. What it names must exist.
+
+        With a registry, new sessions take their nodes, and new graphs their providers, from that one.
+        """
+        self.providers.bind(graph, registry)
+        self.registry = registry or self.registry
         self._graphs[graph.ref] = graph
         self._default = graph
 
@@ -259,6 +264,7 @@ class Host:
     def _seat(self, request: OpenRequest, graph: GraphDefinition, line: Line) -> LiveSession:
         recorder = self._recorders(request.session_id)
         session = LiveSession(self, request, graph, self.registry.nodes, line, recorder)
+        session.async_nodes = self.registry.async_nodes
         self.sessions[request.session_id] = session
         session.perform(self.clock.now(), session.kernel.drain())
         self.arm(session)
@@ -300,7 +306,7 @@ class Host:
     def provider(self, session: LiveSession, request: fx.Invoke) -> AnyProvider | AsyncNode:
         """Who serves this call: the node's own code, or a provider that all sessions share."""
         node = next(node for node in session.graph.nodes if node.id == request.node_id)
-        factory = self.registry.async_nodes.get(node.type)
+        factory = session.async_nodes.get(node.type)
         if factory is not None:
             return factory(node.config)
         return self.providers.find(session.graph, request.provider)
@@ -321,6 +327,17 @@ class Host:
         waiting = self._closing.pop(session.session_id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(session.end_reason or "")
+
+    def call_ended(self, session: LiveSession, node_id: str | None, signal: Signal) -> None:
+        """Count how the kernel judged a call: a provider knows of no timeout."""
+        node = next((node for node in session.graph.nodes if node.id == node_id), None)
+        told = signal.detail or {}
+        self.meters.counter(
+            "provider_invocations_total",
+            modality=(node.modality or node.type) if node else "",
+            provider=str(told.get("provider")),
+            outcome=str(told.get("outcome")),
+        ).add()
 
     def blame(self, session: LiveSession, what: str, error: BaseException) -> None:
         self._blame(what, error, session.session_id)

@@ -38,6 +38,7 @@ __all__ = [
     "Clock",
     "Door",
     "EndOfFeed",
+    "HoldsSessions",
     "Inference",
     "Line",
     "LiveCall",
@@ -305,6 +306,13 @@ class ReactiveProvider(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class HoldsSessions(Protocol):
+    """A provider that keeps something for each session; it is told when one is over, however that came about."""
+
+    def release(self, session_id: str) -> None: ...
+
+
 AnyProvider = Provider | ReactiveProvider
 # Makes a provider from its settings (`provider_settings` of the spec, secrets still by reference).
 ProviderFactory = Callable[[str, Mapping[str, object]], AnyProvider]
@@ -348,7 +356,8 @@ class Store(Protocol):
     """Keys with revisions, logs with sequence numbers, blobs. The one vocabulary of everything durable.
 
     `put` with `expect` None is unconditional, 0 only creates, n only replaces revision n; a lost race returns None. A
-    revision is larger than every earlier one of its key, deleted or not.
+    revision is larger than every earlier one of its key, deleted or not. `watch` gives what is there first and then the
+    changes, with rising revisions for each key; values in between may be skipped, and a deletion is not told.
     """
 
     async def get(self, bucket: str, key: str) -> Entry | None: ...

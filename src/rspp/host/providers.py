@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from rspp.contract.errors import RsppError
-from rspp.host.ports import OPEN_MS_MAX, AnyProvider, ProviderError
+from rspp.host.ports import OPEN_MS_MAX, AnyProvider, HoldsSessions, ProviderError
 from rspp.host.registry import Registry, settings_of
 from rspp.host.session import not_ready
 from rspp.spec.graph import GraphDefinition
@@ -24,10 +24,11 @@ _ENCODE: Final = msgspec.json.Encoder(order="deterministic")
 class _Shared:
     """One provider, and how far it is."""
 
-    __slots__ = ("failure", "opening", "provider", "ready")
+    __slots__ = ("failure", "holder", "opening", "provider", "ready")
 
     def __init__(self, provider: AnyProvider) -> None:
         self.provider = provider
+        self.holder = provider if isinstance(provider, HoldsSessions) else None
         self.ready = False
         self.failure: str | None = None
         self.opening = asyncio.Lock()
@@ -50,15 +51,17 @@ class Providers:
         # by (fingerprint, name that the kernel asks for)
         self._bound: dict[tuple[str, str], _Shared] = {}
 
-    def bind(self, graph: GraphDefinition) -> None:
+    def bind(self, graph: GraphDefinition, registry: Registry | None = None) -> None:
         """Make what the graph names; raises for what cannot be made, before any caller is there."""
-        for wanted, name in self._registry.bindings(graph).items():
+        registry = registry or self._registry
+        for wanted, name in registry.bindings(graph).items():
             settings = settings_of(graph, name)
             key = (name, _ENCODE.encode(dict(settings)))
             shared = self._shared.get(key)
             if shared is None:
-                shared = self._shared[key] = _Shared(self._registry.make(name, settings))
+                shared = self._shared[key] = _Shared(registry.make(name, settings))
             self._bound[graph.fingerprint, wanted] = shared
+        self._registry = registry
 
     async def open(self) -> list[Readiness]:
         """Open everything that is not open yet, side by side."""
@@ -88,6 +91,12 @@ class Providers:
         if not shared.ready:
             raise not_ready(name, shared.failure or "it is not open yet")
         return shared.provider
+
+    def release(self, session_id: str) -> None:
+        """A session is over: whoever keeps something for it may let it go."""
+        for shared in self._shared.values():
+            if shared.holder is not None and shared.ready:
+                shared.holder.release(session_id)
 
     def readiness(self) -> list[Readiness]:
         return [Readiness(name, s.ready, s.failure) for (name, _), s in self._shared.items()]

@@ -88,8 +88,14 @@ class JournalRecorder:
         self._write(write_header(request, graph, self._encoding))
 
     def took(self, at: int, received: Input) -> None:
-        if self._file is not None:
-            self._write(write_input(at, received, self._encoding))
+        if self._file is None:
+            return
+        try:
+            record = write_input(at, received, self._encoding)
+        except (ValueError, TypeError) as error:  # text that is no UTF-8, say: it cannot be kept, and that is told
+            self.failed = f"journal_unencodable:{type(error).__name__}"
+            return
+        self._write(record)
 
     def did(self, at: int, effect: Effect) -> None: ...
 
@@ -99,6 +105,8 @@ class JournalRecorder:
                 self._file.flush()
             except OSError as error:
                 self.failed = f"journal_unwritable:{error.strerror}"
+            except ValueError:
+                self.failed = "journal_unwritable:closed"
         return self.failed or self._memory.evidence(record_id, evidence)
 
     def closed_turn(self, record_id: str, stamp: CloseStamp) -> None:
@@ -119,3 +127,5 @@ class JournalRecorder:
             self._file.write(record)
         except OSError as error:
             self.failed = f"journal_unwritable:{error.strerror}"
+        except ValueError:  # the file was closed underneath
+            self.failed = "journal_unwritable:closed"

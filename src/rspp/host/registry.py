@@ -5,13 +5,14 @@ the host; nothing registers itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 
 from rspp.contract.errors import MisuseError
-from rspp.host.ports import AnyProvider, AsyncNode, ProviderFactory
+from rspp.host.ports import AnyProvider, AsyncNode, ProviderFactory, ProviderInfo
 from rspp.kernel.hosting import NodeFactory
 from rspp.spec.graph import GraphDefinition, Role
 
@@ -47,7 +48,10 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
                 f"providers.{name}",
             )
         own = {key: value for key, value in settings.items() if key != "use"}
-        return kind.factory(name, own)
+        made = kind.factory(name, own)
+        if fault := misfit(made, kind.modality):
+            raise MisuseError("provider_unfit", f"the provider {name!r} {fault}", f"providers.{name}")
+        return made
 
     def bindings(self, graph: GraphDefinition) -> dict[str, str]:
         """Every provider name a graph's kernel may ask for -> the id to make; raises for what is not there."""
@@ -59,6 +63,21 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
             for name in graph.providers.get(modality, (modality,)):
                 found[name] = self.defaults.get(name, name)
         return found
+
+
+def misfit(made: object, modality: str) -> str | None:
+    """How something falls short of a provider of this modality; what it then does is for the conformance suite to try."""
+    info = getattr(made, "info", None)
+    if not isinstance(info, ProviderInfo):
+        return "has no `info`, a ProviderInfo"
+    if info.modality != modality:
+        return f"says that it is for {info.modality!r}, and is registered for {modality!r}"
+    for hook in ("open", "close"):
+        if not iscoroutinefunction(getattr(made, hook, None)):
+            return f"has no coroutine function `{hook}`"
+    if not callable(getattr(made, "begin", None)) and not iscoroutinefunction(getattr(made, "run", None)):
+        return "has neither a function `begin` nor a coroutine function `run`"
+    return None
 
 
 def settings_of(graph: GraphDefinition, name: str) -> Mapping[str, object]:

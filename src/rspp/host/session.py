@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from rspp.contract.event import Signal
+from rspp.contract.signals import SignalName
 from rspp.contract.words import ConnectionState, Lane, OutcomeClass
 from rspp.host.calls import REFUSING, CoroutineCall, Reply, adapter_error
 from rspp.host.ports import (
@@ -24,6 +26,7 @@ from rspp.host.ports import (
     ReactiveProvider,
     Recorder,
 )
+from rspp.host.registry import AsyncNodeFactory
 from rspp.host.steps import metered
 from rspp.host.tasks import TaskScope
 from rspp.host.watchdog import Running
@@ -70,6 +73,7 @@ class Owner(Protocol):
     def snapshot_wanted(self, session: LiveSession, reason: str) -> None: ...
     def save(self, session: LiveSession, effect: fx.SaveState) -> None: ...
     def over(self, session: LiveSession) -> None: ...
+    def call_ended(self, session: LiveSession, node_id: str | None, signal: Signal) -> None: ...
     def blame(self, session: LiveSession, what: str, error: BaseException) -> None: ...
 
 
@@ -79,9 +83,11 @@ class LiveSession:
     __slots__ = (
         "_calls",
         "_lanes",
+        "_nodes",
         "_owner",
         "_serving",
         "armed_at",
+        "async_nodes",
         "crash",
         "end_reason",
         "ended",
@@ -111,6 +117,7 @@ class LiveSession:
         self.tenant_id = request.tenant_id
         self.line = line
         self.recorder = recorder
+        self.async_nodes: Mapping[str, AsyncNodeFactory] = {}  # those it began with
         self.armed_at: int | None = None
         self.ended = False
         self.end_reason: str | None = None
@@ -122,6 +129,7 @@ class LiveSession:
             None  # the scheduler asks after a service whether more waits: it need not be told
         )
         self._calls: dict[str, tuple[Reply, Call]] = {}
+        self._nodes: dict[str, AsyncNode] = {}
         self._lanes: dict[Lane, deque[i.Input]] = {
             lane: deque(maxlen=bound) for lane, bound in INBOX_ITEMS_MAX.items()
         }
@@ -211,6 +219,9 @@ class LiveSession:
             self._line_broke(error)
 
     def _announce(self, effect: fx.Announce) -> None:
+        signal = effect.event.payload
+        if isinstance(signal, Signal) and signal.signal == SignalName.CALL_ENDED:
+            self._owner.call_ended(self, effect.event.node_id, signal)
         try:
             self.line.announce(effect.event)
         except Exception as error:  # noqa: BLE001 - as above
@@ -250,6 +261,13 @@ class LiveSession:
         else:
             if not reply.ended:
                 self._calls[request.call_id] = (reply, call)
+
+    def own_node(self, node_id: str, make: Callable[[], AsyncNode]) -> AsyncNode:
+        """The session's one instance of an async node, made when it is first called."""
+        node = self._nodes.get(node_id)
+        if node is None:
+            node = self._nodes[node_id] = make()
+        return node
 
     def _call_over(self, reply: Reply) -> None:
         known = self._calls.get(reply.request.call_id)

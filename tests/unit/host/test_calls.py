@@ -112,6 +112,30 @@ def test_a_soft_cancel_lets_the_chunk_in_flight_out_first() -> None:
     assert played(body, drive).kinds() == ["CallProduced", "CallCancelled"]
 
 
+def test_a_call_that_is_cancelled_before_its_first_step_acknowledges_it_too() -> None:
+    async def body(call: LiveCall) -> None:
+        await call.produce(Text("never"))
+
+    async def drive(call: CoroutineCall, _inbox: Inbox) -> None:
+        call.cancel(CancelReason.BARGE_IN, CancelMode.HARD)
+
+    assert played(body, drive).kinds() == ["CallCancelled"]
+
+
+def test_a_soft_cancel_ends_the_wait_for_more_and_leaves_time_for_what_is_in_flight() -> None:
+    async def body(call: LiveCall) -> None:
+        async for _ in call.feed():
+            pass
+        await call.produce(Text("last"))
+
+    async def drive(call: CoroutineCall, _inbox: Inbox) -> None:
+        call.feed(EVENT)
+        await idle()
+        call.cancel(CancelReason.BARGE_IN, CancelMode.SOFT)
+
+    assert played(body, drive).kinds() == ["CallProduced", "CallCancelled"]
+
+
 def test_a_throttled_coroutine_waits_and_goes_on() -> None:
     async def body(call: LiveCall) -> None:
         for _ in range(3):

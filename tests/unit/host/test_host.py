@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from rspp.contract.event import Audio
+from rspp.contract.event import Audio, Text
 from rspp.contract.words import CancelScope, ConnectionState
 from rspp.host.host import HostSettings
 from rspp.host.ports import ProviderInfo, Refused
@@ -55,6 +55,22 @@ def test_a_caller_speaks_is_answered_and_the_turn_commits() -> None:
         assert caller.texts()
         assert await stage.host.close_session(caller.seat.session_id) == "closed"  # type: ignore[union-attr]
         assert caller.closed == "drained"
+
+    on_stage(scene)
+
+
+def test_callers_see_their_words_as_they_are_recognised_and_whole_at_the_end() -> None:
+    async def scene(stage: Stage) -> None:
+        caller = stage.call()
+        await caller.speak()
+        await caller.until("commit")
+        mine = [
+            event.payload
+            for _, event in caller.events
+            if isinstance(event.payload, Text) and event.payload.role == "user"
+        ]
+        assert [text.final for text in mine] == [False] * (len(mine) - 1) + [True]
+        assert mine[-1].text == "Hello there."
 
     on_stage(scene)
 
