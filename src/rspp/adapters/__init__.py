@@ -1,0 +1,1 @@
+"""What speaks to the world outside: one port each, and never to each other."""

@@ -1,0 +1,46 @@
+"""The real models, fetched once into the user's cache, and things to hear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from rspp.adapters.providers.local.catalogue import CATALOGUE
+from rspp.adapters.providers.local.fetch import fetch
+from rspp.adapters.providers.local.hibari import _load, _speak
+from rspp.adapters.providers.local.weights import cache_folder, is_present
+from tests.unit.adapters.providers.local.driving import Say
+
+
+@pytest.fixture(scope="session")
+def models() -> None:
+    """Every model of a default pipeline is on this machine."""
+    for weights in CATALOGUE.values():
+        if weights.by_default and not is_present(weights, cache_folder()):
+            fetch(weights, cache_folder(), lambda line: None)
+
+
+@pytest.fixture(scope="session")
+def say() -> Say:
+    """A sentence as 16 kHz PCM16, spoken by the local voice."""
+    voice = _load()
+
+    @cache
+    def spoken(text: str) -> bytes:
+        return b"".join(_speak(voice, phonemes, 1.0, 16_000) for phonemes in voice.phonemize(text))
+
+    return spoken
+
+
+@pytest.fixture
+def noise() -> Callable[[float, int], bytes]:
+    """White noise of a level, the same each time."""
+
+    def made(level: float, ms: int) -> bytes:
+        samples = np.random.default_rng(7).normal(0, level * 32_768, 16 * ms)
+        return bytes(np.clip(samples, -32_768, 32_767).astype("<i2").tobytes())
+
+    return made
