@@ -1,0 +1,348 @@
+"""One caller: says who it is, gets a session, and is that session's line until either has had enough.
+
+A session outlives its socket. A socket that is lost leaves the session waiting for its caller; one that is closed for a
+fault, or with a good-bye, ends it. Which is which stands in `FINAL_CLOSES`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from rspp.adapters.transports.websocket.backlog import Backlog
+from rspp.adapters.transports.websocket.commands import as_input
+from rspp.adapters.transports.websocket.inbound import AudioIn, Replayed
+from rspp.adapters.transports.websocket.outbound import AudioOut
+from rspp.adapters.transports.websocket.socket import Socket
+from rspp.contract.errors import MisuseError, PeerFault, RsppError
+from rspp.contract.event import NS_PER_MS, Audio, Event, Fault, Signal, Text
+from rspp.contract.scan import CodecError
+from rspp.contract.wire import (
+    CLIENT_TYPES,
+    FINAL_CLOSES,
+    Bye,
+    Caption,
+    CloseCode,
+    Hello,
+    Kind,
+    LimitsTold,
+    Ping,
+    Playback,
+    Pong,
+    Problem,
+    Told,
+    Welcome,
+    decode_client,
+    decode_kind,
+)
+from rspp.contract.words import ConnectionState
+from rspp.host.ports import Refused, Seat
+from rspp.kernel.inputs import (
+    AudioReceived,
+    ConnectionChanged,
+    DeliveryReported,
+    MalformedReceived,
+    UnknownReceived,
+)
+
+
+class Sitting(msgspec.Struct):
+    """A session that lives, the secret that gives its line away, and who has the line."""
+
+    seat: Seat
+    resume: str
+    reports: bool
+    caller: Caller
+
+
+class Front(Protocol):
+    """What a caller needs of the transport."""
+
+    def admits(self, tenant: str, token: str | None) -> bool: ...
+    def open(self, hello: Hello, caller: Caller) -> Sitting: ...
+    def resume(self, hello: Hello, caller: Caller) -> Sitting: ...
+    def ended(self, sitting: Sitting) -> None: ...
+    def gone(self, caller: Caller) -> None: ...
+    def soon(self, seat: Seat, report: DeliveryReported) -> None: ...
+
+
+class Caller:
+    """A socket's peer and a session's line."""
+
+    def __init__(self, socket: Socket, front: Front, now: float) -> None:
+        self.socket, self._front = socket, front
+        self._settings, self._counters = socket.settings, socket.counters
+        self._since = self._forgiven_at = now
+        self._sitting: Sitting | None = None
+        self._seat: Seat
+        self._in: AudioIn | None = None
+        self._out: AudioOut | None = None
+        self._backlog: Backlog | None = None
+        self._epoch = 0
+        self._controls = self._faults = self._replays = self._stale = 0
+        self._over = False  # the session has ended, or has another line
+
+    # ---- the socket's peer ---------------------------------------------------------------------------------------
+
+    def on_audio(self, frame: bytes) -> None:
+        audio_in, backlog = self._in, self._backlog
+        if audio_in is None or backlog is None:
+            if self._sitting is None:
+                self.socket.close(CloseCode.HELLO_EXPECTED, "say hello first")
+            else:
+                self._fault(PeerFault("audio_codec_unsupported", "no audio was agreed on", "frame"))
+            return
+        try:
+            inputs = audio_in.take(frame)
+        except Replayed as error:
+            self._replayed(error)
+            return
+        except (PeerFault, MisuseError) as error:
+            self._fault(error)
+            return
+        self._counters.frames_in += 1
+        for received in inputs:
+            if received.epoch != self._epoch:
+                self._stale_frame(received)
+            else:
+                backlog.put(received)
+
+    def on_control(self, data: bytes) -> None:
+        try:
+            message = decode_client(data, self.socket.encoding)
+        except CodecError as error:
+            self._undecoded(data, error)
+            return
+        if self._sitting is None:
+            self._hello(message)
+        elif isinstance(message, Ping):
+            self.socket.send_message(Pong(nonce=message.nonce))
+        elif isinstance(message, Bye):
+            self.socket.close(CloseCode.NORMAL, "good-bye")
+        elif isinstance(message, Hello):
+            self._fault(PeerFault("hello_repeated", "hello was said already", "type"))
+        else:
+            self._controls += 1
+            self._seat.ingest(as_input(message, self._controls))
+
+    def on_stall(self) -> None:
+        self._tell(ConnectionState.STALL)
+
+    def on_closed(self, code: int) -> None:
+        self._front.gone(self)
+        final = code in FINAL_CLOSES
+        if self._backlog is not None:
+            self._backlog.clear()
+        if not self._over:
+            self._tell(ConnectionState.ENDED if final else ConnectionState.DISCONNECTED)
+        if final and self._sitting is not None and not self._over:
+            self._front.ended(self._sitting)
+        self._over = True
+
+    def sweep(self, now: float) -> None:
+        settings = self._settings
+        if self._sitting is None and self.socket.closing is None:
+            if now - self._since > settings.hello_ms / 1000:
+                self.socket.close(CloseCode.HELLO_TIMEOUT, f"no hello in {settings.hello_ms} ms")
+        elif self._faults and now - self._forgiven_at > 1:
+            self._faults -= 1
+            self._forgiven_at = now
+        if self._backlog:
+            self._backlog.drain()
+        self.socket.sweep(now)
+
+    # ---- hello ---------------------------------------------------------------------------------------------------
+
+    def _hello(self, message: object) -> None:
+        socket = self.socket
+        if not isinstance(message, Hello):
+            socket.close(CloseCode.HELLO_EXPECTED, "say hello first")
+        elif not self._front.admits(message.tenant, message.token):
+            socket.close(CloseCode.TOKEN_REFUSED, "the token does not open this tenant's door")
+        elif self._formats(message):
+            self._sit_down(message)
+
+    def _formats(self, hello: Hello) -> bool:
+        settings = self._settings
+        try:
+            if hello.audio_in is not None:
+                self._in = AudioIn(
+                    hello.audio_in, settings.session_rate, settings.reorder_frames_max, self._counters
+                )
+            if hello.audio_out is not None:
+                self._out = AudioOut(hello.audio_out, self.socket, self._counters)
+        except MisuseError as error:
+            self.socket.close(CloseCode.FORMAT_UNSUPPORTED, error.message)
+            return False
+        return True
+
+    def _sit_down(self, hello: Hello) -> None:
+        """Take the session's seat, or be told why not."""
+        resuming = hello.session is not None or hello.resume is not None
+        try:
+            sitting = self._front.resume(hello, self) if resuming else self._front.open(hello, self)
+        except Refused as error:
+            known = CloseCode.__members__.get(error.code.upper())
+            reason = error.message if known else f"{error.code}: {error.message}"
+            self.socket.close(known or CloseCode.SESSION_REFUSED, reason, error.retry_after_ms)
+            return
+        self._sitting, self._seat = sitting, sitting.seat
+        self._epoch = sitting.seat.epoch
+        settings = self._settings
+        if self._in is not None:
+            self._backlog = Backlog(self._give, settings.held_frames_max, settings.held_drop, self._counters)
+        self.socket.send_message(self._welcome(hello, sitting, resuming))
+        if resuming:
+            sitting.seat.attach(self)
+        self._tell(ConnectionState.CONNECTED)
+
+    def _welcome(self, hello: Hello, sitting: Sitting, resumed: bool) -> Welcome:
+        settings = self._settings
+        return Welcome(
+            session=sitting.seat.session_id,
+            epoch=self._epoch,
+            resume=sitting.resume,
+            resumed=resumed,
+            audio_in=hello.audio_in,
+            audio_out=hello.audio_out,
+            limits=LimitsTold(
+                message_bytes_max=settings.message_bytes_max,
+                messages_per_second=settings.messages_per_second,
+                bytes_per_second=settings.bytes_per_second,
+            ),
+            keepalive_ms=settings.keepalive_ms,
+            resume_ms=sitting.seat.graph.policies.limits.disconnect_ms_max,
+            compressed=self.socket.compressed,
+        )
+
+    def replaced(self) -> None:
+        """The session goes on over another line."""
+        self._tell(ConnectionState.DISCONNECTED)
+        self._over = True
+        self.socket.close(CloseCode.TAKEN_OVER, "the session goes on over another line")
+
+    # ---- what the peer does wrong --------------------------------------------------------------------------------
+
+    def _undecoded(self, data: bytes, error: CodecError) -> None:
+        """A message of an unknown type is the session's to judge; anything else that cannot be read is a fault."""
+        if self._sitting is None:
+            self.socket.close(CloseCode.HELLO_EXPECTED, error.message)
+            return
+        if error.code in ("tag_unknown", "value_invalid") and error.path in ("type", ""):
+            kind = _kind(data, self.socket.encoding)
+            if kind is not None and kind.type not in CLIENT_TYPES:
+                self._controls += 1
+                core = "." not in kind.type
+                self._seat.ingest(UnknownReceived(kind.type, self._controls, None, core, kind.extensions))
+                return
+        self._fault(error)
+
+    def _fault(self, error: RsppError) -> None:
+        """Refuse one message; the session hears of it, and so does whoever sent it. Too many end it."""
+        self._faults += 1
+        self._counters.faults += 1
+        self.socket.send_message(Problem(code=error.code, message=error.message, path=error.path))
+        if self._sitting is not None:
+            self._seat.ingest(MalformedReceived(error.code, error.path or "", error.message))
+        if self._faults > self._settings.faults_max:
+            self.socket.close(CloseCode.MALFORMED, f"the last of too many faults: {error.code}")
+
+    def _replayed(self, error: Replayed) -> None:
+        self._replays += 1
+        if self._replays == 1:
+            self._fault(error)
+        if self._replays > self._settings.replays_max:
+            self.socket.close(CloseCode.SEQUENCE_REPLAYED, error.message)
+
+    def _stale_frame(self, received: AudioReceived) -> None:
+        """A client may not have heard of a new epoch yet; one that never learns is closed. The session refuses each."""
+        self._stale += 1
+        self._seat.ingest(received)
+        if self._stale > self._settings.stale_frames_max:
+            self.socket.close(CloseCode.EPOCH_STALE, f"the session's epoch is {self._epoch}")
+
+    # ---- toward the session --------------------------------------------------------------------------------------
+
+    def _give(self, received: AudioReceived) -> bool:
+        return self._seat.ingest(received) or self._seat.ended
+
+    def _tell(self, state: ConnectionState) -> None:
+        if self._sitting is not None and not self._over:
+            self._seat.ingest(ConnectionChanged(state))
+
+    # ---- the session's line --------------------------------------------------------------------------------------
+
+    def send(self, event: Event) -> None:
+        payload, scope = event.payload, event.scope
+        if isinstance(payload, Audio):
+            if self._out is not None and scope.turn_id is not None and self.socket.closing is None:
+                first = self._out.send(scope.turn_id, payload, scope.epoch)
+                if first and self._sitting is not None and not self._sitting.reports:
+                    # Not from within: the session is in the middle of its step.
+                    self._front.soon(self._seat, DeliveryReported("accepted", scope.turn_id))
+        elif isinstance(payload, Text):
+            self.socket.send_message(_caption(payload, scope.turn_id))
+        elif isinstance(payload, Fault):
+            self.socket.send_message(
+                Problem(
+                    code=payload.code, message=payload.message, path=payload.path, retryable=payload.retryable
+                )
+            )
+
+    def announce(self, event: Event) -> None:
+        signal = event.payload
+        if not isinstance(signal, Signal):
+            return
+        if event.scope.epoch != self._epoch:
+            self._epoch = event.scope.epoch
+            self._stale = 0
+        self.socket.send_message(
+            Told(
+                signal=signal.signal,
+                sequence=event.sequence,
+                at_ms=event.at // NS_PER_MS,
+                epoch=event.scope.epoch,
+                turn_id=event.scope.turn_id,
+                reason=signal.reason,
+                detail=signal.detail,
+            )
+        )
+
+    def pause(self, turn_id: str) -> None:
+        self.socket.send_message(Playback(action="pause", turn_id=turn_id))
+
+    def resume(self, turn_id: str) -> None:
+        self.socket.send_message(Playback(action="resume", turn_id=turn_id))
+
+    def stop(self, turn_id: str, keep_ms: int) -> None:
+        self.socket.send_message(Playback(action="stop", turn_id=turn_id, keep_ms=keep_ms))
+
+    def close(self, reason: str) -> None:
+        """The session has ended, or goes on over another line."""
+        self._over = True
+        if reason == CloseCode.TAKEN_OVER.word:
+            self.socket.close(CloseCode.TAKEN_OVER, "the session goes on over another line")
+            return
+        if self._sitting is not None and self._sitting.caller is self:
+            self._front.ended(self._sitting)
+        self.socket.close(CloseCode.NORMAL, reason)
+
+
+def _kind(data: bytes, encoding: str) -> Kind | None:
+    try:
+        return decode_kind(data, encoding)
+    except CodecError:
+        return None
+
+
+def _caption(text: Text, turn_id: str | None) -> Caption:
+    return Caption(
+        text=text.text,
+        role=text.role,
+        turn_id=turn_id,
+        segment=text.segment,
+        revision=text.revision,
+        final=text.final,
+        language=text.language,
+    )

@@ -1,0 +1,78 @@
+"""What an HTTP request may become: a page, a refusal, or a socket with its encoding. Decides; answers nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import msgspec
+from picows import WSUpgradeRequest, WSUpgradeResponse
+
+from rspp.adapters.transports.websocket import deflate
+from rspp.adapters.transports.websocket.settings import Settings
+from rspp.contract.wire import SUBPROTOCOLS
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Something small that is served as it is."""
+
+    content_type: str
+    body: bytes
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """What was agreed on with a client before its socket opened. No encoding: it will be told so, and closed."""
+
+    encoding: str | None
+    compressed: bool
+    headers: dict[str, str]
+
+
+def path_of(request: WSUpgradeRequest) -> str:
+    return request.path.decode("latin-1").partition("?")[0]
+
+
+def origin_allowed(request: WSUpgradeRequest, settings: Settings) -> bool:
+    """A page of a stranger must not speak through a visitor's browser. What is no browser names no origin."""
+    origin = request.headers.get("Origin")
+    if origin is None or "*" in settings.origins or origin in settings.origins:
+        return True
+    try:
+        return urlsplit(origin).netloc == request.headers.get("Host")
+    except ValueError:
+        return False
+
+
+def agree(request: WSUpgradeRequest, settings: Settings) -> Agreed:
+    """Subprotocol and compression; of several offers, the client's first that is known."""
+    offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")
+    chosen = next((name.strip() for name in offered if name.strip() in SUBPROTOCOLS), None)
+    headers = {} if chosen is None else {"Sec-WebSocket-Protocol": chosen}
+    answer = None
+    if settings.compression:
+        answer = deflate.accepts(request.headers.getall("Sec-WebSocket-Extensions", ()))
+    if answer is not None:
+        headers["Sec-WebSocket-Extensions"] = answer
+    return Agreed(SUBPROTOCOLS.get(chosen or ""), answer is not None, headers)
+
+
+def page(path: str, pages: Mapping[str, Page]) -> WSUpgradeResponse:
+    """The page at this path, or that there is none."""
+    found = pages.get(path)
+    if found is None:
+        return refusal(HTTPStatus.NOT_FOUND, "there is nothing here\n")
+    answer: WSUpgradeResponse = WSUpgradeResponse.create_ok_response(
+        found.body,
+        {
+            "Content-Type": found.content_type,
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    return answer
+
+
+def refusal(status: HTTPStatus, message: str) -> WSUpgradeResponse:
+    answer: WSUpgradeResponse = WSUpgradeResponse.create_error_response(status, message.encode())
+    return answer
