@@ -26,8 +26,8 @@ $(STAMP): requirements.lock pyproject.toml tools/bootstrap.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) bash tools/bootstrap.sh
 	@touch $@
 
-demo: setup  ## one short call in the simulator, with an interruption
-	@$(BIN)/rspp sim demo
+demo: setup  ## a real conversation with local models, interrupted; LISTEN=1 then takes calls at a page
+	@$(BIN)/rspp demo $(if $(LISTEN),--listen 127.0.0.1:8080)
 
 test: static  ## the static checks, then every test
 	$(BIN)/pytest -q -n $(WORKERS)
@@ -49,8 +49,10 @@ format: setup  ## rewrite files into the format that lint asks for
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## measure the kernel
+bench: setup  ## measure kernel and host
 	@$(BIN)/rspp bench kernel
+	@$(BIN)/rspp bench sessions
+	@$(BIN)/rspp bench interrupt
 
 features: setup  ## which feature rows are proven by tests, area by area
 	@$(BIN)/python tools/features.py $(if $(AREA),--area $(AREA))

@@ -25,6 +25,16 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final[Mapping[str, Entry]] = {
+    "demo": Entry(
+        "rspp.cli.run_demo:command", "A real local conversation, interrupted; its claims are measured."
+    ),
+    "init": Entry("rspp.cli.init:command", "Begin a project: a pipeline, a node of your own, its test."),
+    "run": Entry("rspp.cli.run:command", "Run a pipeline: answer a WAV, or listen for callers."),
+    "dev": Entry("rspp.cli.dev:command", "Listen for callers; take each change of the pipeline at once."),
+    "providers": Entry(
+        "rspp.cli.providers:command", "What can serve a pipeline here: ready, or missing what."
+    ),
+    "models": Entry("rspp.cli.models:command", "Fetch, list and verify the weights of the local models."),
     "lint": Entry("rspp.cli.lint:command", "Check a pipeline spec; name file, line and field of each fault."),
     "validate": Entry(
         "rspp.cli.validate:command", "Check a spec with its layers; say where every setting comes from."
@@ -34,7 +44,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "schema": Entry("rspp.cli.schema:command", "Export the contract's JSON Schemas; compare two versions."),
     "kernel": Entry("rspp.cli.kernel:command", "Feed recorded inputs to a kernel; draw its state machines."),
     "sim": Entry("rspp.cli.sim:command", "Run simulated calls in virtual time, with faults; plant bugs."),
-    "bench": Entry("rspp.cli.bench:command", "Measure the kernel on this machine."),
+    "bench": Entry("rspp.cli.bench:command", "Measure kernel and host on this machine."),
 }
 
 
@@ -90,7 +100,7 @@ def load(name: str, entry: Entry) -> click.Command:
 def main() -> None:
     """RSPP runs realtime speech pipelines.
 
-    Bring a pipeline spec: lint it, look at its graph, run it through a simulated call, replay the result.
+    Bring a pipeline spec: lint it, look at its graph, run it on a question, speak to it, run it through simulated calls.
     Every command prints for people; most take --json for programs.
     """
 

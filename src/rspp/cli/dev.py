@@ -1,0 +1,152 @@
+"""`rspp dev`: takes calls while its pipeline is being written. A change serves the calls that come after it.
+
+Calls that run keep the version they began with, nodes included: each reload compiles the file anew and imports the modules
+beside it anew, and the old graph and the old classes live on in the sessions that have them. A broken edit is told with its
+file and line, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from importlib import invalidate_caches
+from pathlib import Path
+from typing import Final
+
+import click
+
+from rspp.cli.compose import Installed, Pipeline, installed, missing, pipeline_of
+from rspp.cli.run import FILE, prepared
+from rspp.cli.run_view import logging_to_stderr
+from rspp.cli.validate import read_layers
+from rspp.contract.errors import MisuseError, RsppError
+from rspp.host.host import Host
+from rspp.host.secrets import Secrets
+from rspp.spec import Layer, Severity
+
+LOOK_EVERY_MS: Final = 300
+# More modules than this beside a pipeline are somebody's project, not its nodes.
+MODULES_MAX: Final = 500
+
+Stamp = tuple[int, int]  # when it was changed, in nanoseconds, and its size
+
+
+@click.command(
+    epilog="Exit status: 0 ended by a signal, 1 a problem was found at the start, 2 the command was used wrongly."
+)
+@click.argument("pipeline", type=FILE)
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where.")
+@click.option(
+    "--layer", "layers", multiple=True, metavar="NAME=FILE", help="Lay env, tenant or session over it."
+)
+@click.option("--verbose", "-v", is_flag=True, help="All logs, as JSON lines on stderr.")
+def command(pipeline: Path, listen: str, layers: tuple[str, ...], verbose: bool) -> None:
+    """Take calls, and take up each change of the pipeline's file and of the Python modules beside it.
+
+    \b
+    Example:
+        rspp dev pipeline.yaml --listen 127.0.0.1:8080
+    """
+    from rspp.cli.run_listen import serve  # noqa: PLC0415 - as in `run`
+
+    secrets = Secrets()
+    undo = logging_to_stderr(verbose=verbose, quiet=False, secrets=secrets)
+    try:
+        here, over = installed(secrets=secrets), read_layers(layers)
+        first = prepared(click.get_current_context(), pipeline, here, over)
+        reload = Reload(pipeline, here, over)
+        serve(first, listen, drain_ms=0, beside=reload.watch)
+    finally:
+        undo()
+
+
+class Reload:
+    """Watches a pipeline's files and publishes what they become."""
+
+    def __init__(
+        self, path: Path, here: Installed, layers: tuple[Layer, ...], say: Callable[[str], None] | None = None
+    ) -> None:
+        self._path = path
+        self._here = here
+        self._layers = layers
+        self._say = say or (lambda line: click.echo(line, err=True))
+        self._known = self.stamps()
+        self.loads = 0
+
+    async def watch(self, host: Host) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_MS / 1000)
+            await self.look(host)
+
+    async def look(self, host: Host) -> bool:
+        """Take up what has changed, if anything has; says whether a new version is served."""
+        now = self.stamps()
+        if now == self._known:
+            return False
+        changed = sorted(
+            path.name for path in now.keys() | self._known.keys() if now.get(path) != self._known.get(path)
+        )
+        self._known = now
+        pipeline = self._compiled()
+        if pipeline is None or pipeline.graph is None or pipeline.registry is None:
+            self._say(f"{', '.join(changed)} changed; the version before it is kept")
+            return False
+        self.loads += 1
+        try:
+            host.publish(pipeline.graph, pipeline.registry)
+        except RsppError as error:
+            self._say(f"{self._path}: {error.message}")
+            return False
+        for one in await host.providers.open():
+            if not one.ready:
+                self._say(f"{one.name} is not ready: {one.failure}")
+        self._say(f"{', '.join(changed)} changed; new calls take {pipeline.graph.fingerprint[:12]}")
+        return True
+
+    def _compiled(self) -> Pipeline | None:
+        """The pipeline as its files say now; what is wrong with it is told."""
+        self._forget_modules()
+        try:
+            pipeline = pipeline_of(self._path, self._here, self._layers)
+            for problem in pipeline.problems:
+                self._say(str(problem))
+            if pipeline.graph is None or any(p.severity is Severity.ERROR for p in pipeline.problems):
+                return None
+            lacking, _ = missing(pipeline, self._here)
+        except MisuseError as error:
+            self._say(f"{self._path}: {error.message}")
+            return None
+        except OSError as error:
+            self._say(f"{self._path}: {error.strerror}")  # an editor is in the middle of replacing it
+            return None
+        if lacking:
+            self._say(lacking)
+            return None
+        return pipeline
+
+    def stamps(self) -> dict[Path, Stamp]:
+        """Every file that matters, and how it stands."""
+        folder = self._path.resolve().parent
+        found: dict[Path, Stamp] = {}
+        for path in (
+            self._path.resolve(),
+            *sorted(folder.glob("*.py"))[:MODULES_MAX],
+            *sorted(folder.glob("*/*.py"))[:MODULES_MAX],
+        ):
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            found[path] = (stat.st_mtime_ns, stat.st_size)
+        return found
+
+    def _forget_modules(self) -> None:
+        """Modules beside the pipeline are imported anew; instances of the old classes go on as they are."""
+        folder = self._path.resolve().parent
+        for name, module in list(sys.modules.items()):
+            origin = getattr(module, "__file__", None)
+            if origin and name != "__main__" and Path(origin).resolve().is_relative_to(folder):
+                del sys.modules[name]
+        invalidate_caches()
