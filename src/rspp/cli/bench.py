@@ -1,4 +1,4 @@
-"""`rspp bench`: what the kernel costs on this machine, against what it may cost."""
+"""`rspp bench`: what the kernel and the host cost on this machine, against what they may cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+from rspp.cli import bench_interrupt, bench_sessions, bench_soak
 from rspp.cli.bench_measure import Result, measure
 from rspp.cli.output import emit_json, print_table
 
@@ -16,7 +17,12 @@ GOAL_CANCEL_RATIO: Final = 2.0
 
 @click.group()
 def command() -> None:
-    """Measure the kernel on this machine."""
+    """Measure the kernel and the host on this machine."""
+
+
+command.add_command(bench_sessions.command)
+command.add_command(bench_interrupt.command)
+command.add_command(bench_soak.command)
 
 
 @command.command(epilog="Exit status: 0 measured, whatever the numbers are, 2 the command was used wrongly.")

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from rspp.contract.event import NS_PER_MS, Audio, Text
 from rspp.contract.plan import SnapshotProvenance
 from rspp.contract.words import CancelScope, ConnectionState
-from rspp.kernel.effects import Effect, Invoke
+from rspp.kernel.effects import Effect, EndFeed, Invoke
 from rspp.kernel.inputs import (
     AudioReceived,
     CallAccepted,
@@ -82,11 +82,13 @@ class Call:
         self.now = START
         self.watch = watch
         self.kernel = SessionKernel(open_request or request(), graph, factories())
-        self.tts = ""
+        self.tts = self.stt = ""
         started = self.give(ConnectionChanged(ConnectionState.CONNECTED))
         for effect in started:
             if isinstance(effect, Invoke):
                 self.give(CallAccepted(effect.call_id, effect.attempt))
+                if effect.modality == "stt":
+                    self.stt = effect.call_id
 
     def give(self, received: Input) -> list[Effect]:
         if self.watch is not None:
@@ -169,19 +171,29 @@ def outbound(frames: int, start: int, call_id: str, turn_id: str) -> list[tuple[
     ]
 
 
-def run_in(kernel: SessionKernel, script: list[tuple[int, Input, Input]]) -> int:
-    """Nanoseconds of CPU for a script of inbound frames."""
+def run_in(call: Call, script: list[tuple[int, Input, Input]]) -> int:
+    """Nanoseconds of CPU for a script of inbound frames, of which the recogniser makes no words."""
+    kernel, finals = call.kernel, 0
     receive, drain, deadline, wake = kernel.receive, kernel.drain, kernel.deadline, kernel.wake
     before = process_time_ns()
     for now, audio, score in script:
         while (due := deadline()) is not None and due <= now:
             wake(due)
-            drain()
+            for effect in drain():
+                if type(effect) is EndFeed and not effect.last:
+                    receive(due, final(call.stt, finals))
+                    drain()
+                    finals += 1
         receive(now, audio)
         drain()
         receive(now, score)
         drain()
     return process_time_ns() - before
+
+
+def final(call_id: str, number: int) -> CallProduced:
+    """What a recogniser answers when it is asked to finalise and has heard no words."""
+    return CallProduced(call_id, 1, number, Text("", number, 1, final=True, role="user"))
 
 
 def run_out(kernel: SessionKernel, script: list[tuple[int, Input, Input | None]]) -> int:
@@ -200,24 +212,32 @@ def run_out(kernel: SessionKernel, script: list[tuple[int, Input, Input | None]]
     return process_time_ns() - before
 
 
-def run_watched(
-    kernel: SessionKernel, script: Iterable[tuple[int, Input, Input | None]], watch: Watch
-) -> int:
+def run_watched(call: Call, script: Iterable[tuple[int, Input, Input | None]], watch: Watch) -> int:
     """The same as the two above for a script of either kind, with somebody looking at every input and effect."""
+    kernel, finals = call.kernel, 0
     before = process_time_ns()
     for now, *received in script:
         while (due := kernel.deadline()) is not None and due <= now:
             kernel.wake(due)
             watch.saw_input(due, Woken())
-            _look(kernel, due, watch)
+            for effect in _look(kernel, due, watch):
+                if type(effect) is EndFeed and not effect.last:
+                    _hand(kernel, due, final(call.stt, finals), watch)
+                    finals += 1
         for one in received:
             if one is not None:
-                watch.saw_input(now, one)
-                kernel.receive(now, one)
-                _look(kernel, now, watch)
+                _hand(kernel, now, one, watch)
     return process_time_ns() - before
 
 
-def _look(kernel: SessionKernel, now: int, watch: Watch) -> None:
-    for effect in kernel.drain():
+def _hand(kernel: SessionKernel, now: int, received: Input, watch: Watch) -> None:
+    watch.saw_input(now, received)
+    kernel.receive(now, received)
+    _look(kernel, now, watch)
+
+
+def _look(kernel: SessionKernel, now: int, watch: Watch) -> list[Effect]:
+    effects = kernel.drain()
+    for effect in effects:
         watch.saw_effect(now, effect)
+    return effects

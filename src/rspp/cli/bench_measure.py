@@ -91,7 +91,7 @@ def _us(nanoseconds: float, count: int) -> float:
 def frame_costs(graph: GraphDefinition, frames: int) -> tuple[int, int]:
     """Nanoseconds of CPU for this many frames in, and for as many out."""
     call = Call(graph)
-    into = run_in(call.kernel, inbound(frames, call.now))
+    into = run_in(call, inbound(frames, call.now))
     call = _speaking(graph)
     out = run_out(call.kernel, outbound(frames, call.now, call.tts, call.turn_id))
     turn = call.kernel.turn()
@@ -114,10 +114,10 @@ def watched_cost(graph: GraphDefinition, frames: int) -> int:
     """The same with the invariants' checkers looking on, from the sessions' first inputs."""
     monitor = Monitor(graph, _REQUEST)
     call = Call(graph, _REQUEST, monitor)
-    into = run_watched(call.kernel, inbound(frames, call.now), monitor)
+    into = run_watched(call, inbound(frames, call.now), monitor)
     monitor = Monitor(graph, _REQUEST)
     call = _speaking(graph, monitor)
-    return into + run_watched(call.kernel, outbound(frames, call.now, call.tts, call.turn_id), monitor)
+    return into + run_watched(call, outbound(frames, call.now, call.tts, call.turn_id), monitor)
 
 
 # ---- cancellation ----------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ NS: Final = 1_000_000
 FREED_AT_ONCE: Final = 8  # set-aside items freed with each offer: they are gone long before the queue refills
 FENCED_CALLS_MAX: Final = 64
 PARKED_MAX: Final = 64  # outputs of the one step that a blocked producer had begun
+# Where nothing is parked: it takes nothing, so all edges may share it.
+NOTHING: Final[deque[Event]] = deque(maxlen=0)
 MERGED_IDS_MAX: Final = 64
 
 
@@ -106,7 +108,7 @@ class EdgeQueue:
         self.edge_id = edge_id
         self.patient = patient
         self.items: deque[Event] = deque()  # bounded: by the policy, in `offer`
-        self.parked: deque[Event] = deque(maxlen=PARKED_MAX)
+        self.parked = NOTHING  # an own one when something is, which few edges ever see
         self._graves: list[deque[Event]] = []
         self.notices: list[Notice] = []
         self.fenced_calls: dict[str, None] = {}
@@ -156,6 +158,8 @@ class EdgeQueue:
             return False
         if self.blocked_since is None:
             self.blocked_since = now
+        if self.parked is NOTHING:
+            self.parked = deque(maxlen=PARKED_MAX)
         self.parked.append(event)
         return False
 

@@ -102,9 +102,10 @@ class Egress:
                 event = rest or queue.head(now)
                 if event is None or not self._ready(event, turn):
                     break
-                self._rest = None
                 if rest is None:
                     self._graph.poll(edge)
+                else:
+                    self._rest = None
                 self._send(event, turn)
             if queue.notices:
                 self._graph.settle(edge)

@@ -61,6 +61,7 @@ class Playout:
         "_samples",
         "_sent_us",
         "_settings",
+        "_stalled_ms",
         "accepted",
         "cancelled",
         "completed",
@@ -87,6 +88,7 @@ class Playout:
         self._samples = 0  # what was sent, counted in the rate of what was sent last
         self._run_ms = 0  # where the stretch of audio that plays without a stop begins
         self._lag_min_ms = REPORT_AGE_MS_MAX  # the least a report was behind the clock: its age, not a stall
+        self._stalled_ms = 0  # what the reader was taken to be behind, in the stretch that is playing
         self.rate = 16_000  # of what was sent last
         self.heard_reported_ms = 0
         self.last_report_at: int | None = None
@@ -131,6 +133,7 @@ class Playout:
         if self._horizon < now:
             self._horizon = now
             self._run_ms = self.sent_ms
+            self._stalled_ms = 0
         self._horizon += duration_us * 1000
         self.reported_complete = False
         if self.first_sent_at is None:
@@ -166,10 +169,20 @@ class Playout:
         if self.paused_at is None and behind:
             # A report is as old as the line is long. What it is behind by more than that is a slow or stalled reader:
             # trust it over the clock, so that the lead stays a lead.
-            lag_ms = self.sent_ms + (now - self._horizon) // NS_PER_MS - self.heard_reported_ms
-            if self.heard_reported_ms > self._run_ms:
-                self._lag_min_ms = min(self._lag_min_ms, lag_ms)
-            self._horizon += max(0, lag_ms - self._lag_min_ms) * NS_PER_MS
+            behind_ms = self.sent_ms + (now - self._horizon) // NS_PER_MS - self.heard_reported_ms
+            behind_ms -= self._lag_min_ms
+            if behind_ms >= 0:
+                self._stalled_ms += behind_ms
+            elif self.heard_reported_ms > self._run_ms:
+                # An earlier report was only late itself: the reader never stalled by so much. Were that not taken back, each
+                # late report would cost a little of the lead, until none is left.
+                back_ms = min(self._stalled_ms, -behind_ms)
+                self._stalled_ms -= back_ms
+                self._lag_min_ms += behind_ms + back_ms
+                behind_ms = -back_ms
+            else:
+                behind_ms = 0
+            self._horizon += behind_ms * NS_PER_MS
 
     def heard_ms(self, now: int) -> int:
         """How much the caller has heard: by report where there are reports, else by the clock."""

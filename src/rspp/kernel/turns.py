@@ -459,6 +459,8 @@ class Turns:
         desk.announce(SignalName.CLOSE, emitters.ARBITER, turn.scope, ordinal=self._ordinal)
         desk.do(StoreClose(turn.evidence_id, close_stamp(turn, desk.now)))
         self.current = None
+        # The record has the whole plan; of those that are only remembered, its tables of settings would be most of the weight.
+        turn.plan = msgspec.structs.replace(turn.plan, policies={}, defaulting_source={})
         self.closed.append(turn)
         self.last_closed_at = desk.now
         desk.fences.release(CancelScope.TURN, turn.id, desk.now)

@@ -44,6 +44,23 @@ def test_a_long_chunk_leaves_in_frames_that_together_are_the_chunk() -> None:
     assert [frame.sample_index for frame in frames if isinstance(frame, Audio)] == list(range(0, 3_200, 320))
 
 
+def test_a_caption_that_comes_while_a_chunk_is_half_sent_takes_nothing_of_its_sound() -> None:
+    rig = Rig()
+    rig.connect()
+    rig.type("what time is it")
+    rig.tokens("It is ten. ")
+    rig.chunk("tts", Audio(bytes(2 * 16_000), 16_000, 0))
+    rig.advance(310)
+    shown = len(rig.sent_text())
+    rig.tokens("And all is well. ")
+    rig.advance(40)
+    assert len(rig.sent_text()) > shown
+    rig.advance(1_000)
+    assert (
+        sum(event.payload.samples for event in rig.sent_audio() if isinstance(event.payload, Audio)) == 16_000
+    )
+
+
 def test_nothing_leaves_before_the_line_stands_while_it_is_cut_or_after_authority_is_gone() -> None:
     rig = speaking()
     rig.give(i.ConnectionChanged(ConnectionState.RECONNECTING))

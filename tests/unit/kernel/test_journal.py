@@ -96,11 +96,11 @@ class Recorder:
 def test_a_replay_of_a_call_does_byte_for_byte_what_the_call_did(encoding: Encoding) -> None:
     recorder = Recorder()
     call = Call(GRAPH, watch=recorder)
-    run_watched(call.kernel, inbound(300, call.now), recorder)
+    run_watched(call, inbound(300, call.now), recorder)
     call.now = START + 300 * FRAME_NS
     call.open_turn()
     call.speak(FRAMES_AHEAD)
-    run_watched(call.kernel, outbound(50, call.now, call.tts, call.turn_id), recorder)
+    run_watched(call, outbound(50, call.now, call.tts, call.turn_id), recorder)
     call.now += 51 * FRAME_NS
     call.give(ControlReceived("cancel", 2, scope=CancelScope.TURN))
     again = Digest()

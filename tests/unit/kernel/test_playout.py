@@ -169,6 +169,17 @@ def test_what_a_hold_makes_reports_look_like_is_not_taken_for_a_short_line() -> 
     assert playout.quiet_at() == before
 
 
+def test_reports_that_are_late_now_and_then_cost_no_lead() -> None:
+    """Only the report was late, not the reader: what it moved is moved back by the next one that is in time."""
+    playout = ledger(reports=True)
+    send(playout, 4_000)
+    horizon = playout.quiet_at()
+    for number in range(1, 40):
+        late_ms = 15 if number % 3 == 0 else 0
+        playout.reported((number * 100 + late_ms) * MS, number * 100)
+    assert playout.quiet_at() - horizon <= 15 * MS
+
+
 def test_the_place_of_the_next_frame_counts_what_was_sent_in_the_frames_own_rate() -> None:
     playout = ledger()
     playout.sent(0, 137, 16_000, "c1")
