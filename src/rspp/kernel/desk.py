@@ -105,16 +105,23 @@ class Desk:
 
     def due(self) -> TimerKey | None:
         """The next timer whose time has come; it is gone when this returns it."""
-        first: tuple[int, TimerKey] | None = None
-        for key, at in self.timers.items():
-            if at <= self.now and (first is None or (at, key) < first):
-                first = (at, key)
-        # Whatever was found, what was remembered of the earliest deadline may be out of date.
-        self._deadline = None
-        if first is None:
+        now, known = self.now, self._deadline
+        if known is not None and known > now:
             return None
-        del self.timers[first[1]]
-        return first[1]
+        first: TimerKey | None = None
+        first_at = rest_at = NEVER  # the earliest of all, and the earliest of the others
+        for key, at in self.timers.items():
+            if first is None or at < first_at or (at == first_at and key < first):
+                rest_at = first_at
+                first, first_at = key, at
+            elif at < rest_at:
+                rest_at = at
+        if first is None or first_at > now:
+            self._deadline = first_at
+            return None
+        self._deadline = rest_at
+        del self.timers[first]
+        return first
 
     def learn(self, facts: Mapping[str, str | int | float | bool]) -> None:
         """Take facts that conditions may ask about; beyond the bound a new name is not taken."""
