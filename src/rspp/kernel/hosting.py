@@ -40,11 +40,25 @@ class Output(msgspec.Struct, frozen=True, gc=False):
     payload: Payload
 
 
+class Saved(msgspec.Struct, frozen=True, gc=False):
+    """A value that a node made durable."""
+
+    key: str
+    value: object
+    revision: int
+
+
+def _plain(value: object) -> object:
+    """The value as a store would give it back: a copy, of plain types; raises TypeError for what cannot be written."""
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
+
+
 class Context:
     """What a node may know and do in one step."""
 
     __slots__ = (
         "_outputs",
+        "_saves",
         "_state",
         "budget_ms",
         "cancelled",
@@ -65,6 +79,7 @@ class Context:
         self.cancelled = False
         self._state = state
         self._outputs: list[Output] = []
+        self._saves: list[Saved] = []
 
     @property
     def session_id(self) -> str:
@@ -91,7 +106,16 @@ class Context:
         return self._state.get(kind, self._key(key), self.turn_id)
 
     def put(self, kind: StateClass, key: str, value: object) -> None:
-        self._state.put(kind, self._key(key), value, self._state.epoch, self.turn_id)
+        """Keep something. What is durable leaves the process, so it must be plain: texts, numbers, lists, maps."""
+        durable = kind is StateClass.DURABLE
+        if durable:
+            if len(self._saves) >= OUTPUTS_PER_STEP_MAX:
+                raise RuntimeError(f"a node saves at most {OUTPUTS_PER_STEP_MAX} values a step")
+            value = _plain(value)
+        name = self._key(key)
+        revision = self._state.put(kind, name, value, self._state.epoch, self.turn_id)
+        if durable and revision is not None:
+            self._saves.append(Saved(name, value, revision))
 
     def _key(self, key: str) -> str:
         return f"{self.node_id}/{key}"
@@ -99,6 +123,11 @@ class Context:
     def take(self) -> list[Output]:
         outputs, self._outputs = self._outputs, []
         return outputs
+
+    def take_saves(self) -> list[Saved]:
+        """What the step made durable."""
+        saves, self._saves = self._saves, []
+        return saves
 
 
 class SyncNode(Protocol):

@@ -16,7 +16,7 @@ from rspp.contract.signals import SignalName
 from rspp.contract.words import AbortReason, CancelReason, EventKind
 from rspp.kernel.budgets import Verdict, judge
 from rspp.kernel.desk import Desk
-from rspp.kernel.effects import DeadLetter, StopNode
+from rspp.kernel.effects import DeadLetter, SaveState, StopNode
 from rspp.kernel.graph import EdgeRun, Graph, NodeRun
 from rspp.kernel.hosting import CLASS_OF, KIND_OF, Failed, Hosted, NodeFactory, Output
 from rspp.kernel.state import State
@@ -113,11 +113,13 @@ class Steps:
     # ---- what a step gave ----------------------------------------------------------------------------------------
 
     def _after(self, node: NodeRun, event: Event | None, result: list[Output] | Failed) -> None:
+        desk = self._desk
+        for saved in self._hosted[node.id].context.take_saves():
+            desk.do(SaveState(saved.key, saved.value, saved.revision, desk.scope.epoch))
         if isinstance(result, Failed):
             self.failed(node.id, result.error, result.hook, event)
             return
         assert self.graph is not None
-        desk = self._desk
         for output in result:
             kind = KIND_OF[type(output.payload)]
             scope = event.scope if event else desk.scope

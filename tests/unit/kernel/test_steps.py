@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rspp.contract.event import Event, Text
@@ -9,6 +11,8 @@ from rspp.contract.words import CancelScope, SessionState
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.hosting import Context
+from rspp.kernel.snapshot import Durable
+from rspp.kernel.state import StateClass
 from rspp.spec import compile_text
 from rspp.testing.rig import Rig
 
@@ -233,3 +237,44 @@ def test_a_measure_of_an_unknown_node_says_nothing() -> None:
     rig = working()
     rig.give(i.NodeMeasured("nobody", 1 << 40, 1 << 40))
     assert rig.names("budget_exhausted", "abort") == []
+
+
+class Counting:
+    """Counts what it passes, for longer than the process lives."""
+
+    def on_event(self, ctx: Context, port: str, event: Event) -> None:
+        known = ctx.get(StateClass.DURABLE, "count")
+        ctx.put(StateClass.DURABLE, "count", (known if isinstance(known, int) else 0) + 1)
+
+
+def counting(**request: Any) -> Rig:
+    graph = compile_text(SPEC.format(mine="", actions="retry"))
+    rig = Rig(graph, {node.type: lambda config: Counting() for node in graph.nodes if node.config}, **request)
+    rig.connect()
+    rig.type("hello")
+    rig.tokens("one", "two")
+    return rig
+
+
+def test_what_a_node_makes_durable_is_saved_and_comes_back_to_its_successor() -> None:
+    first = counting()
+    saved = [one for one in first.of(fx.SaveState) if one.key == "mine/count"]
+    assert [(one.value, one.epoch) for one in saved] == [(1, 7), (2, 7)]
+    assert saved[0].revision < saved[1].revision
+    state = Durable(revision=saved[-1].revision, values={one.key: one.value for one in saved})
+    second = counting(resume=state, epoch=8)
+    assert [one.value for one in second.of(fx.SaveState) if one.key == "mine/count"] == [3, 4]
+
+
+def test_a_value_that_no_store_could_keep_is_that_nodes_failure() -> None:
+    class Wild:
+        def on_event(self, ctx: Context, port: str, event: Event) -> None:
+            ctx.put(StateClass.DURABLE, "lock", object())
+
+    graph = compile_text(SPEC.format(mine="", actions="retry"))
+    rig = Rig(graph, {node.type: lambda config: Wild() for node in graph.nodes if node.config})
+    rig.connect()
+    rig.type("hello")
+    rig.tokens("one")
+    assert [signal.reason for signal in rig.signals("node_failed")] == ["TypeError"]
+    assert not [one for one in rig.of(fx.SaveState) if "/" in one.key]
