@@ -12,7 +12,10 @@ import click
 from rspp.cli.output import write_bytes
 
 PIPELINE: Final = """\
-# A spoken conversation with local models, and one node of our own in it. Check it: rspp lint pipeline.yaml
+# A spoken conversation with local models, and one node of our own in it.
+#   rspp lint pipeline.yaml            is anything wrong with it?
+#   rspp demo pipeline.yaml            hear it answer, and be interrupted
+#   rspp dev pipeline.yaml             talk to it; what you change is taken at once
 pipeline: NAME
 version: v1
 
@@ -24,7 +27,7 @@ nodes:
   llm:
     type: llm
     version: v1
-    config: {system: "You are on the telephone. Answer in one or two short sentences."}
+    config: {system: You are a helpful assistant. Keep your answers short., tokens_max: 40, temperature: 0}
   segmenter: {type: segmenter, version: v1}
 
   # Our own: the class Speller in spelling.py, at the version that it declares.
@@ -52,6 +55,16 @@ providers:
   stt: local-whisper
   llm: local-smollm2
   tts: local-hibari
+
+# Models on a busy processor answer late rather than never.
+budgets:
+  turn_budget_ms: 6000
+  node_budget_ms_default: 3000
+  path_budget_ms_default: 5800
+
+policies:
+  turn_taking: {silence_ms_min: 500, silence_ms_max: 1000, final_wait_ms_max: 2000}
+  calls: {provider_timeout_ms: 3000, progress_ms_max: 3000}
 """
 
 NODE: Final = '''\
@@ -147,7 +160,7 @@ pytest                                          # the node's test
 rspp lint pipeline.yaml                         # the pipeline, every fault with its line
 rspp graph pipeline.yaml                        # what it compiles to
 rspp providers                                  # which models are ready here, and what is missing
-rspp models fetch                               # get them
+rspp models fetch --all                         # get them
 rspp run pipeline.yaml --wav question.wav --out answer.wav
 rspp dev pipeline.yaml                          # serve it; a change of a file is taken up at once
 ```

@@ -13,7 +13,7 @@ from rspp.kernel.turn import Turn
 USER, ASSISTANT = "user", "assistant"
 
 
-class Memory:
+class Conversation:
     """One session's conversation."""
 
     __slots__ = ("_messages",)

@@ -20,7 +20,7 @@ from rspp.kernel.effects import RequestSnapshot
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.inputs import DurableAttached, LeaseChanged, MigrationChanged, RoutingViewPublished
 from rspp.kernel.lifecycle import SessionTrigger
-from rspp.kernel.memory import Memory
+from rspp.kernel.memory import Conversation
 from rspp.kernel.snapshot import Durable
 from rspp.kernel.state import State
 from rspp.kernel.turn import Turn
@@ -32,7 +32,7 @@ class Owner(Protocol):
 
     turns: Turns
     gateway: Gateway
-    memory: Memory
+    memory: Conversation
     connection: Connection
 
     def turn(self) -> Turn | None: ...

@@ -34,7 +34,7 @@ from rspp.kernel.graph import Graph, Joiner, Taker
 from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.levels import Change, RecordingLevels
 from rspp.kernel.lifecycle import SessionTrigger
-from rspp.kernel.memory import Memory, sent_text
+from rspp.kernel.memory import Conversation, sent_text
 from rspp.kernel.placement import Placement
 from rspp.kernel.prelude import Prelude
 from rspp.kernel.snapshot import OpenRequest
@@ -72,7 +72,7 @@ class SessionKernel:
         self.authority = Authority(request.epoch, request.lease_token, request.lease_expires_at)
         self.admission = Admission()
         self.state = State(request.epoch)
-        self.memory = Memory(graph.policies.limits.history_messages_max)
+        self.memory = Conversation(graph.policies.limits.history_messages_max)
         self.levels = RecordingLevels(graph.recording_policy.level, graph.policies.recording)
         self.gateway = Gateway(desk, self.authority)
         self.work = Work(desk, self.admission, self)

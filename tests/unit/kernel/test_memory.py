@@ -5,7 +5,7 @@ from __future__ import annotations
 from rspp.contract.words import CancelScope
 from rspp.kernel import effects as fx
 from rspp.kernel.effects import Message
-from rspp.kernel.memory import ASSISTANT, USER, Memory
+from rspp.kernel.memory import ASSISTANT, USER, Conversation
 from rspp.spec import voice_template
 from rspp.testing.rig import Rig
 
@@ -77,13 +77,13 @@ def test_memory_is_saved_after_each_turn_and_restored_to_the_same() -> None:
     rig.answer("A.", ms=20)
     rig.advance(500)
     saved = [effect.value for effect in rig.of(fx.SaveState) if effect.key == "history"][-1]
-    memory = Memory(10)
+    memory = Conversation(10)
     memory.restore(saved)
     assert memory.history() == rig.kernel.memory.history()
 
 
 def test_a_store_that_holds_nonsense_restores_an_empty_conversation() -> None:
-    memory = Memory(10)
+    memory = Conversation(10)
     for nonsense in (None, 5, "text", {"a": 1}, [1, "ab", ["one"], ["a", "b", "c"], {}]):
         memory.restore(nonsense)
         assert memory.history() == ()
@@ -92,7 +92,7 @@ def test_a_store_that_holds_nonsense_restores_an_empty_conversation() -> None:
 
 
 def test_a_later_transcript_mends_the_last_time_it_was_said_and_nothing_else() -> None:
-    memory = Memory(10)
+    memory = Conversation(10)
     memory.restore([[USER, "fore"], [ASSISTANT, "fore"], [USER, "fore"]])
     assert memory.amend_user("fore", "four")
     assert [message.text for message in memory.history()] == ["fore", "fore", "four"]

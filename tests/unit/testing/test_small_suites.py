@@ -194,6 +194,14 @@ class RaisesClosed(Fills):
             raise ValueError("I/O operation on closed file")
 
 
+class DiesFull(Fills):
+    """What it could not write comes up again when it is closed."""
+
+    def closed(self) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+
+
 class Syncs(Fills):
     """Waits for the disk with each frame."""
 
@@ -220,6 +228,13 @@ class NeedsInput(Fills):
         (Repeats, ["keeps a record once when it is given twice"]),
         (NoStamps, ["keeps how a turn was closed"]),
         (RaisesClosed, ["never raises, whatever it is told and when"]),
+        (
+            DiesFull,
+            [
+                "says why when it cannot keep evidence",
+                "closes in peace when it could not keep what it had",
+            ],
+        ),
         (Syncs, ["makes nobody wait"]),
         (
             NeedsInput,

@@ -3,117 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from rspp.contract.event import Audio, Event, Payload
-from rspp.contract.words import CORE_SCHEMA_VERSION, ConnectionState
-from rspp.host.ports import Bootstrap, Door, Refused, Seat, TransportInfo
+from rspp.contract.event import Audio, Event
+from rspp.contract.wire import Delivery
+from rspp.contract.words import ConnectionState
+from rspp.host.ports import Bootstrap, Refused
 from rspp.kernel import inputs as i
 from rspp.testing.clock import run_virtual
-from rspp.testing.conformance import run_suite
+from rspp.testing.conformance import NotApplicableError, run_suite
 from rspp.testing.conformance import transport as suite
-
-
-class Wire:
-    """Both ends of one caller's wire in memory: a Peer to the test, a Line to its session."""
-
-    def __init__(self, pipe: Pipe) -> None:
-        self.pipe = pipe
-        self.heard: list[Payload] = []
-        self.closed: str | None = None
-        self.seat: Seat | None = None
-        self.sequence = 0
-        self.sample = 0
-
-    # the caller
-    async def speak(self, frames: Sequence[bytes]) -> None:
-        for frame in frames:
-            self.pipe.took(self, frame)
-            await asyncio.sleep(0.001)
-
-    async def garbage(self) -> None:
-        self.pipe.garbage(self)
-
-    async def leave(self) -> None:
-        self.pipe.gone(self, ConnectionState.ENDED)
-
-    async def vanish(self) -> None:
-        self.pipe.gone(self, ConnectionState.DISCONNECTED)
-
-    # the line
-    def send(self, event: Event) -> None:
-        if self.closed is None:
-            self.heard.append(event.payload)
-
-    def announce(self, event: Event) -> None:
-        self.send(event)
-
-    def pause(self, turn_id: str) -> None: ...
-    def resume(self, turn_id: str) -> None: ...
-    def stop(self, turn_id: str, keep_ms: int) -> None: ...
-
-    def close(self, reason: str) -> None:
-        self.closed = self.closed or reason
-
-
-class Pipe:
-    """A transport in memory that keeps its word."""
-
-    info = TransportInfo(kind="pipe")
-    wire = Wire
-
-    def __init__(self) -> None:
-        self.door: Door | None = None
-        self.wires: list[Wire] = []
-
-    async def start(self, door: Door) -> None:
-        self.door = door
-
-    async def stop(self, reason: str) -> None:
-        self.door = None
-        for wire in self.wires:
-            wire.close(reason)
-
-    async def connect(self) -> Wire:
-        if self.door is None:
-            raise ConnectionRefusedError("nobody listens")
-        wire = self.wire(self)
-        try:
-            wire.seat = self.door.open(self.bootstrap(), wire)
-        except Refused as refused:
-            wire.close(refused.code)
-            return wire
-        self.wires.append(wire)
-        self.connected(wire)
-        return wire
-
-    def connected(self, wire: Wire) -> None:
-        self.tell(wire, i.ConnectionChanged(ConnectionState.CONNECTED))
-
-    def bootstrap(self) -> Bootstrap:
-        return Bootstrap(
-            schema_version=CORE_SCHEMA_VERSION, transport_kind="pipe", tenant_id="t", requested_at_ms=1
-        )
-
-    def tell(self, wire: Wire, received: i.Input) -> bool:
-        assert wire.seat is not None
-        return wire.seat.ingest(received)
-
-    def took(self, wire: Wire, frame: bytes) -> None:
-        samples = len(frame) // 2
-        self.tell(wire, i.AudioReceived(Audio(frame, samples, wire.sample), wire.sequence))
-        wire.sample += samples
-        wire.sequence += 1
-
-    def garbage(self, wire: Wire) -> None:
-        self.tell(wire, i.MalformedReceived("malformed", "$", "not of the encoding"))
-
-    def gone(self, wire: Wire, state: ConnectionState) -> None:
-        wire.close("gone")
-        self.tell(wire, i.ConnectionChanged(state))
+from tests.unit.testing.pipe import Pipe, Wire
 
 
 class FirstAudio(Pipe):
@@ -130,18 +32,200 @@ class NoTenant(Pipe):
 
 
 class DiesOfRefusal(Pipe):
-    async def connect(self) -> Wire:
-        wire = await super().connect()
-        if wire.seat is None:
-            self.door = None
-        return wire
+    def turned_away(self, wire: Wire, refused: Refused) -> Wire:
+        self.door = None
+        raise refused
 
 
 class LeavesRefused(Pipe):
+    def turned_away(self, wire: Wire, refused: Refused) -> Wire:
+        return wire
+
+
+class HangsUpOnRefused(Pipe):
+    """Without a word."""
+
+    def turned_away(self, wire: Wire, refused: Refused) -> Wire:
+        wire.close("")
+        return wire
+
+
+class KeepsRetry(Pipe):
+    """Passes on why, and never when to come again."""
+
+    def turned_away(self, wire: Wire, refused: Refused) -> Wire:
+        raise Refused(refused.code, refused.message)
+
+
+class Renames(Pipe):
+    def turned_away(self, wire: Wire, refused: Refused) -> Wire:
+        raise Refused("error", refused.message, refused.retry_after_ms)
+
+
+class OpensAnother(Pipe):
+    """Who comes back is a new caller."""
+
+    async def again(self, former: Wire) -> Wire:
+        return await self.connect()
+
+
+class EndsAtOnce(Pipe):
+    """Takes a lost line for a good-bye."""
+
+    def gone(self, wire: Wire, state: ConnectionState) -> None:
+        super().gone(wire, ConnectionState.ENDED)
+
+
+class KeepsFormer(Pipe):
+    """Does not tell the session of its caller's new line."""
+
+    async def again(self, former: Wire) -> Wire:
+        seat = former.seat
+        assert seat is not None
+        seat.attach, attach = lambda line: None, seat.attach  # type: ignore[method-assign]
+        try:
+            return await super().again(former)
+        finally:
+            seat.attach = attach  # type: ignore[method-assign]
+
+
+class ForgetsTheTurn(Pipe):
+    """What goes on over a new line is heard, and not taken for a turn."""
+
+    async def again(self, former: Wire) -> Wire:
+        wire = await super().again(former)
+        wire.__dict__["play"] = lambda event: None
+        return wire
+
+
+class FormerEnds(Pipe):
+    """The end of a former line is told to the session that goes on over another."""
+
     class wire(Wire):  # noqa: N801
-        def close(self, reason: str) -> None:
-            if self.seat is not None:
-                super().close(reason)
+        async def leave(self) -> None:
+            state = ConnectionState.DISCONNECTED if self.closed else ConnectionState.ENDED
+            self.pipe.gone(self, state)
+
+
+class RaisesTheDead(Pipe):
+    async def again(self, former: Wire) -> Wire:
+        wire = self.wire(self)
+        wire.seat = former.seat
+        self.wires.append(wire)
+        former.close("taken over")
+        assert wire.seat is not None
+        wire.seat.attach(wire)
+        self.connected(wire)
+        return wire
+
+
+class CannotReturn(Pipe):
+    """Says that its callers can come back, and they cannot."""
+
+    async def again(self, former: Wire) -> Wire:
+        raise NotApplicableError("not written yet")
+
+
+class LosesKeys(Pipe):
+    def said(self, wire: Wire, received: i.Input) -> None:
+        if not isinstance(received, i.ControlReceived):
+            super().said(wire, received)
+
+
+class KeysLater(Pipe):
+    """Words overtake keys."""
+
+    def said(self, wire: Wire, received: i.Input) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.05 if isinstance(received, i.ControlReceived) else 0, super().said, wire, received)
+
+
+class OneNumber(Pipe):
+    def said(self, wire: Wire, received: i.Input) -> None:
+        wire.words = 0
+        super().said(wire, received)
+
+
+class Ascii(Pipe):
+    def said(self, wire: Wire, received: i.Input) -> None:
+        if isinstance(received, i.TextReceived):
+            text = received.text.encode("ascii", "replace").decode()
+            received = i.TextReceived(text, received.transport_sequence)
+        super().said(wire, received)
+
+
+class NeverReports(Pipe):
+    class wire(Wire):  # noqa: N801
+        def tick(self) -> None: ...
+
+
+class ReportsTwice(Pipe):
+    class wire(Wire):  # noqa: N801
+        def report(self, report: Delivery) -> i.DeliveryReported:
+            told = super().report(report)
+            if told.what == "completed":
+                self.pipe.tell(self, told)
+            return told
+
+
+class ReportsWhatCame(Pipe):
+    """Not what was heard."""
+
+    class wire(Wire):  # noqa: N801
+        def report(self, report: Delivery) -> i.DeliveryReported:
+            came = sum(payload.samples for payload in self.heard if isinstance(payload, Audio))
+            return i.DeliveryReported(report.what, report.turn_id, came // 16 + 200)
+
+
+class ReportsLess(Pipe):
+    class wire(Wire):  # noqa: N801
+        def report(self, report: Delivery) -> i.DeliveryReported:
+            return i.DeliveryReported(report.what, report.turn_id, 1_000 - report.heard_ms)
+
+
+class PlaysOn(Pipe):
+    class wire(Wire):  # noqa: N801
+        def pause(self, turn_id: str) -> None: ...
+
+
+class PausesForGood(Pipe):
+    class wire(Wire):  # noqa: N801
+        def resume(self, turn_id: str) -> None: ...
+
+
+class PauseIsStop(Pipe):
+    class wire(Wire):  # noqa: N801
+        def pause(self, turn_id: str) -> None:
+            self.stop(turn_id, 0)
+
+
+class SkipsThePause(Pipe):
+    """What would have sounded meanwhile is gone."""
+
+    class wire(Wire):  # noqa: N801
+        def pause(self, turn_id: str) -> None:
+            super().pause(turn_id)
+            del self.playout._sound[-8_000:]
+
+
+class NeverStops(Pipe):
+    class wire(Wire):  # noqa: N801
+        def stop(self, turn_id: str, keep_ms: int) -> None: ...
+
+
+class StopsForGood(Pipe):
+    """After one turn was stopped it is mute."""
+
+    class wire(Wire):  # noqa: N801
+        stopped = False
+
+        def stop(self, turn_id: str, keep_ms: int) -> None:
+            self.stopped = True
+            super().stop(turn_id, keep_ms)
+
+        def play(self, event: Event) -> None:
+            if not self.stopped:
+                super().play(event)
 
 
 class Crossed(Pipe):
@@ -206,6 +290,7 @@ class SendsAfterClose(Pipe):
     class wire(Wire):  # noqa: N801
         def send(self, event: Event) -> None:
             self.heard.append(event.payload)
+            self.play(event)
 
 
 class KeepsOpen(Pipe):
@@ -220,6 +305,7 @@ class LastFirst(Pipe):
         def send(self, event: Event) -> None:
             if self.closed is None:
                 self.heard.insert(0, event.payload)
+                self.play(event)
 
 
 class Mute(Pipe):
@@ -245,6 +331,15 @@ class StaysOpen(Pipe):
             wire.close(reason)
 
 
+WHY = "tells whom it sends away why, and when to come again"
+AWAY = "sends away whom the door refuses"
+BACK = "takes a caller back into its session"
+LAST = "gives the line to who came last"
+OVER = "takes nobody back into a session that is over"
+WORDS = "hands in words and keys in order"
+TOLD = "tells what became of a turn"
+HOLDS = "holds a turn, and lets it go on"
+THROWS = "throws away what was stopped"
 ASKS = "asks for a session, and says that its caller is there"
 HEARS = "hands in audio whole and in order"
 APART = "keeps callers apart"
@@ -256,19 +351,43 @@ APART = "keeps callers apart"
         (Pipe, []),
         (FirstAudio, [ASKS]),
         (NoTenant, [ASKS]),
-        (DiesOfRefusal, ["sends away whom the door refuses"]),
-        (LeavesRefused, ["sends away whom the door refuses"]),
+        (DiesOfRefusal, [AWAY, WHY]),
+        (LeavesRefused, [AWAY, WHY]),
+        (HangsUpOnRefused, [WHY]),
+        (KeepsRetry, [WHY]),
+        (Renames, [WHY]),
+        (OpensAnother, [BACK, LAST, OVER]),
+        (EndsAtOnce, [BACK]),
+        (KeepsFormer, [BACK]),
+        (ForgetsTheTurn, [BACK]),
+        (FormerEnds, [LAST]),
+        (RaisesTheDead, [OVER]),
+        (CannotReturn, [BACK, LAST]),
+        (LosesKeys, [WORDS]),
+        (KeysLater, [WORDS]),
+        (OneNumber, [WORDS]),
+        (Ascii, [WORDS]),
+        (NeverReports, [BACK, TOLD, HOLDS, THROWS]),
+        (ReportsTwice, [TOLD]),
+        (ReportsWhatCame, [TOLD, THROWS]),
+        (ReportsLess, [TOLD, THROWS]),
+        (PlaysOn, [HOLDS]),
+        (PausesForGood, [HOLDS]),
+        (PauseIsStop, [HOLDS]),
+        (SkipsThePause, [HOLDS]),
+        (NeverStops, [THROWS]),
+        (StopsForGood, [THROWS]),
         (Crossed, [APART]),
         (Repeats, [HEARS]),
         (Shuffles, [HEARS]),
         (GivesUp, ["goes on when a session had no room"]),
         (Poisoned, ["survives garbage"]),
-        (RaisingLine, ["has lines that raise nothing"]),
+        (RaisingLine, [THROWS, "has lines that raise nothing"]),
         (SendsAfterClose, ["hangs up when told, and is silent then"]),
-        (KeepsOpen, ["hangs up when told, and is silent then", "stops"]),
+        (KeepsOpen, [OVER, "hangs up when told, and is silent then", "stops"]),
         (LastFirst, ["passes on audio in order"]),
         (Mute, ["passes on signals"]),
-        (Forgets, ["tells that a caller hung up", "tells that a caller vanished"]),
+        (Forgets, [BACK, OVER, "tells that a caller hung up", "tells that a caller vanished"]),
         (Leaks, ["stops"]),
         (StaysOpen, ["stops"]),
     ],

@@ -1,7 +1,11 @@
-"""A door behind which nobody decides anything: what a transport brings is written down, what it should send is said by hand."""
+"""A door behind which nobody decides anything: what a transport brings is written down, what it should send is said by hand.
+
+As with every host, a caller that hung up ends its session, and another line ends the former one.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,6 +31,8 @@ class FakeSeat:
         self.bootstrap = bootstrap
         self.line = line
         self.inputs: list[i.Input] = []  # bounded: INPUTS_MAX, in `ingest`
+        self.turn_id = "turn-1"
+        self._turn = 1
         self._sequence = 0
         self._sample = 0
 
@@ -34,10 +40,18 @@ class FakeSeat:
         if self.full or self.ended or len(self.inputs) >= INPUTS_MAX:
             return False
         self.inputs.append(received)
+        if isinstance(received, i.ConnectionChanged) and received.state is ConnectionState.ENDED:
+            asyncio.get_running_loop().call_soon(self._hung_up)
         return True
 
     def attach(self, line: Line) -> None:
-        self.line = line
+        former, self.line = self.line, line
+        if former is not line:
+            former.close("taken_over")
+
+    def _hung_up(self) -> None:
+        self.ended = True
+        self.line.close("ended")
 
     # ---- what came in --------------------------------------------------------------------------------------------
 
@@ -49,14 +63,35 @@ class FakeSeat:
     def states(self) -> list[ConnectionState]:
         return [received.state for received in self.inputs if isinstance(received, i.ConnectionChanged)]
 
+    @property
+    def words(self) -> list[i.TextReceived | i.ControlReceived]:
+        return [one for one in self.inputs if isinstance(one, i.TextReceived | i.ControlReceived)]
+
+    @property
+    def reports(self) -> list[i.DeliveryReported]:
+        return [received for received in self.inputs if isinstance(received, i.DeliveryReported)]
+
+    @property
+    def heard_ms(self) -> int:
+        """The most that was reported of the turn that is being spoken."""
+        return max((report.heard_ms for report in self.reports if report.turn_id == self.turn_id), default=0)
+
     # ---- what goes out -------------------------------------------------------------------------------------------
 
-    def say(self, frames: Sequence[bytes]) -> None:
-        """Send these frames of PCM16 at 16 kHz."""
+    def next_turn(self) -> None:
+        """What is said from now on is said in another turn."""
+        self._turn += 1
+        self.turn_id = f"turn-{self._turn}"
+        self._sample = 0
+
+    def say(self, frames: Sequence[bytes], *, end: bool = False) -> None:
+        """Send these frames of PCM16 at 16 kHz, and with `end` that they were the turn's last."""
         for frame in frames:
             samples = len(frame) // 2
             self._send(Audio(frame, samples, self._sample))
             self._sample += samples
+        if end:
+            self._send(Audio(b"", 0, self._sample, end=True))
 
     def announce(self, signal: str) -> None:
         payload = Signal(signal, "RK-01")
@@ -76,7 +111,7 @@ class FakeSeat:
             pipeline_version="v1",
             epoch=self.epoch,
             lease_token="lease-1",
-            turn_id="turn-1",
+            turn_id=self.turn_id,
         )
 
 

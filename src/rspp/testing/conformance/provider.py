@@ -18,13 +18,14 @@ from rspp.contract.streams import RATES_HZ
 from rspp.contract.words import CancelMode, OutcomeClass
 from rspp.host.ports import AnyProvider, ProviderError
 from rspp.kernel.calls import scrubbed
+from rspp.spec.graph import ISOLATED
 from rspp.testing.conformance import provider_output as output
 from rspp.testing.conformance.attempt import Attempt, Heard
 from rspp.testing.conformance.checks import Check, NotApplicableError, require
 from rspp.testing.conformance.trial import Trial, usual
 
 MakeProvider = Callable[[], AnyProvider]
-MODALITIES: Final = ("stt", "llm", "tts", "vad", "end_of_turn", "external")
+MODALITIES: Final = ("stt", "llm", "tts", "vad", "end_of_turn", "external", ISOLATED)
 # A busy machine may stop any process for a while; who blocks does so each time.
 BLOCKED_TRIES: Final = 3
 HEARTBEAT_S: Final = 0.002

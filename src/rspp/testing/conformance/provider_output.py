@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from rspp.contract.event import Audio, Note, Sample, Text
 from rspp.contract.streams import TextStreamCheck, check_audio
+from rspp.spec.graph import ISOLATED
 from rspp.testing.conformance.attempt import Attempt, Heard
 from rspp.testing.conformance.checks import CheckFailedError, NotApplicableError, require
 
@@ -20,6 +21,7 @@ PRODUCES: Final = {
     "vad": (),
     "end_of_turn": (),
     "external": (Text, Audio),
+    ISOLATED: (Text, Audio),
 }
 ROLE: Final = {"stt": "user", "llm": "assistant"}
 SCORES: Final = ("vad", "end_of_turn")

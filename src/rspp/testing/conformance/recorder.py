@@ -6,7 +6,7 @@ checks = recorder.conformance(lambda: RecorderTarget(recorder=r, kept=lambda: {.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -41,16 +41,22 @@ class RecorderTarget(msgspec.Struct, kw_only=True):
 
 
 def conformance(make: Callable[[], RecorderTarget]) -> list[Check]:
-    """The suite."""
-    return [
-        Check("evidence", "keeps the evidence that it took", lambda: _keeps(make())),
-        Check("evidence", "keeps a record once when it is given twice", lambda: _once(make())),
-        Check("evidence", "keeps how a turn was closed", lambda: _stamps(make())),
-        Check("evidence", "takes evidence without a word of what came before", lambda: _bare(make())),
-        Check("refusal", "says why when it cannot keep evidence", lambda: _refuses(make())),
-        Check("isolation", "never raises, whatever it is told and when", lambda: _calm(make())),
-        Check("isolation", "makes nobody wait", lambda: _quick(make())),
-    ]
+    """The suite. Each check has a fresh recorder, and closes it."""
+    return [Check(category, name, _closing(body, make)) for category, name, body in ROWS]
+
+
+Body = Callable[[RecorderTarget], Awaitable[None]]
+
+
+def _closing(body: Body, make: Callable[[], RecorderTarget]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        target = make()
+        try:
+            await body(target)
+        finally:
+            target.recorder.closed()
+
+    return run
 
 
 async def _keeps(target: RecorderTarget) -> None:
@@ -104,6 +110,17 @@ async def _refuses(target: RecorderTarget) -> None:
             break
         require(f"record-{number}" in target.kept(), "it said that it took evidence, and does not have it")
     require(answer, "what it needs was taken away, and it still says that it takes evidence")
+
+
+async def _closes_broken(target: RecorderTarget) -> None:
+    """What it had not written yet when its disk was full is lost, and nobody dies of it."""
+    if target.breaks is None:
+        raise NotApplicableError("nothing that it needs can be taken away")
+    _open(target)
+    target.breaks()
+    _frame(target.recorder, 0)
+    target.recorder.closed_turn("record-1", CloseStamp(session_id="s1", turn_id="turn-1", turn_close_at=5))
+    target.recorder.closed()
 
 
 async def _calm(target: RecorderTarget) -> None:
@@ -173,3 +190,15 @@ def sample(number: int) -> TurnEvidence:
         turn_terminal_at=3,
         terminal_outcome="commit",
     )
+
+
+ROWS: Final[Sequence[tuple[str, str, Body]]] = [
+    ("evidence", "keeps the evidence that it took", _keeps),
+    ("evidence", "keeps a record once when it is given twice", _once),
+    ("evidence", "keeps how a turn was closed", _stamps),
+    ("evidence", "takes evidence without a word of what came before", _bare),
+    ("refusal", "says why when it cannot keep evidence", _refuses),
+    ("refusal", "closes in peace when it could not keep what it had", _closes_broken),
+    ("isolation", "never raises, whatever it is told and when", _calm),
+    ("isolation", "makes nobody wait", _quick),
+]

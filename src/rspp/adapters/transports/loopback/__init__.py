@@ -10,11 +10,13 @@ from rspp.adapters.transports.loopback.caller import Caller, CallerOutcome
 from rspp.adapters.transports.loopback.pace import LoopClock, PacedLoop
 from rspp.adapters.transports.loopback.script import (
     HangUp,
+    Press,
     Say,
     Step,
     UntilAnswered,
     UntilHeard,
     Wait,
+    Write,
     ask,
     spoken_until_ms,
 )
@@ -28,12 +30,14 @@ __all__ = [
     "LoopClock",
     "Loopback",
     "PacedLoop",
+    "Press",
     "Say",
     "Speaker",
     "Step",
     "UntilAnswered",
     "UntilHeard",
     "Wait",
+    "Write",
     "ask",
     "spoken_until_ms",
 ]

@@ -7,7 +7,7 @@ that are late because the loop was busy follow at once, none is left out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -18,11 +18,13 @@ from rspp.adapters.transports.loopback.script import (
     FRAME_SAMPLES,
     RATE,
     HangUp,
+    Press,
     Say,
     Step,
     UntilAnswered,
     UntilHeard,
     Wait,
+    Write,
 )
 from rspp.adapters.transports.loopback.speaker import TIMELINE_MS_MAX, Playing, Speaker
 from rspp.contract.event import Audio, Event, Signal
@@ -61,13 +63,22 @@ class CallerOutcome(msgspec.Struct, frozen=True):
     gave_up: bool  # a deadline passed before the answer was over
 
 
+def _deaf(event: Event) -> None: ...
+
+
 class Caller:
-    """Does what its script says, and listens."""
+    """Does what its script says, and listens. `ear` is told each event that comes, before it is played."""
 
     def __init__(
-        self, steps: Sequence[Step], clock: Clock, *, name: str = "caller", record: bool = True
+        self,
+        steps: Sequence[Step],
+        clock: Clock,
+        *,
+        name: str = "caller",
+        ear: Callable[[Event], None] = _deaf,
     ) -> None:
         self.name = name
+        self._ear = ear
         self.speech_ns: list[int] = []  # when each frame of speech was handed in; bounded: with the track
         self.track = bytearray()  # what was said, bounded: by TRACK_BYTES_MAX
         self.closed: asyncio.Event = asyncio.Event()
@@ -80,6 +91,7 @@ class Caller:
         self._step = -1
         self._since = 0  # when the step began
         self._frame = 0  # of what is being said
+        self._words = 0  # typed and pressed so far
         self._turns_open: set[str] = set()
         self._answers = 0  # turns closed since something was said last
         self._heard_before = 0  # played samples of all turns when something was said last
@@ -90,6 +102,9 @@ class Caller:
     # ---- the line ------------------------------------------------------------------------------------------------
 
     def send(self, event: Event) -> None:
+        if self.closed.is_set():
+            return
+        self._ear(event)
         audio = event.payload
         turn_id = event.scope.turn_id or ""
         if not isinstance(audio, Audio):
@@ -106,6 +121,9 @@ class Caller:
                 self._report("accepted", turn_id)
 
     def announce(self, event: Event) -> None:
+        if self.closed.is_set():
+            return
+        self._ear(event)
         signal, turn_id = event.payload, event.scope.turn_id or ""
         if not isinstance(signal, Signal):
             return
@@ -141,6 +159,12 @@ class Caller:
     def leave(self) -> None:
         """Hang up now, whatever the script still had to say."""
         self._step = len(self._steps) - 1
+
+    def next(self, *steps: Step) -> None:
+        """Break off what is being done, do this, and then go on with the script."""
+        self._steps[self._step + 1 : self._step + 1] = steps
+        if self._step >= 0:
+            self._next_step(self._clock.now())
 
     async def run(self, seat: Seat) -> CallerOutcome:
         """The whole call, from the first frame to the line's end."""
@@ -190,10 +214,13 @@ class Caller:
     def _next_step(self, now: int) -> None:
         self._step += 1
         self._since = now
-        if isinstance(self._current, Say):
-            self._frame = 0
-            self._answers = 0
+        step = self._current
+        if isinstance(step, Say | Write | Press):
+            self._frame = self._answers = 0
+            self._spoke_at = now
             self._heard_before = self._played()
+        if isinstance(step, Write | Press):
+            self._tell(step)
 
     def _feed(self, now: int) -> None:
         """Hand in the next 20 ms, of what is being said or of silence."""
@@ -211,6 +238,17 @@ class Caller:
         if len(self.track) < TRACK_BYTES_MAX:
             self.track += data
 
+    def _tell(self, step: Write | Press) -> None:
+        """Hand in words or a key, under numbers of their own: they and the frames are two streams."""
+        self._words += 1
+        received = (
+            i.TextReceived(step.text, self._words)
+            if isinstance(step, Write)
+            else i.ControlReceived("digit", self._words, value=step.digit)
+        )
+        if not self._seat.ingest(received):
+            self.lost += 1
+
     # ---- listening -----------------------------------------------------------------------------------------------
 
     def _is_over(self, now: int) -> bool:
@@ -220,6 +258,8 @@ class Caller:
             return ms >= step.ms
         if isinstance(step, Say):
             return self._frame >= step.frames
+        if isinstance(step, Write | Press):
+            return True
         if isinstance(step, UntilHeard):
             if (self._played() - self._heard_before) * 1000 >= step.ms * max(1, self.speaker.rate):
                 return True

@@ -47,6 +47,18 @@ class Say(msgspec.Struct, frozen=True):
         return self.pcm[index * FRAME_BYTES : (index + 1) * FRAME_BYTES].ljust(FRAME_BYTES, b"\0")
 
 
+class Write(msgspec.Struct, frozen=True):
+    """Type words, in no time."""
+
+    text: str
+
+
+class Press(msgspec.Struct, frozen=True):
+    """Press a key of the telephone, in no time."""
+
+    digit: str
+
+
 class UntilHeard(msgspec.Struct, frozen=True):
     """Be silent until so much of the next answer was heard; or until it is over, or `deadline_ms` has passed."""
 
@@ -69,7 +81,7 @@ class HangUp(msgspec.Struct, frozen=True):
     """Say nothing more, and go."""
 
 
-Step = Wait | Say | UntilHeard | UntilAnswered | HangUp
+Step = Wait | Say | Write | Press | UntilHeard | UntilAnswered | HangUp
 
 
 def ask(name: str, sound: Sound) -> Say:

@@ -66,5 +66,7 @@ class Loopback:
             caller.leave()
         if self._calls:
             await asyncio.wait(set(self._calls), timeout=STOP_S_MAX)
-        for task in set(self._calls):
-            task.cancel()
+        for caller in list(self._callers):
+            caller.close(reason)  # its session did not let it go in time
+        if self._calls:
+            await asyncio.wait(set(self._calls))
