@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from rspp.adapters.providers.local import readiness
 from rspp.cli.run import command
-from rspp.cli.run_demo import VOICE
+from rspp.cli.demo import VOICE
 from rspp.host.discovery import discover
 from rspp.media.wav import write_wav
 from rspp.nodes import factories

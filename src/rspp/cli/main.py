@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Entry]] = {
     "demo": Entry(
-        "rspp.cli.run_demo:command", "A real local conversation, interrupted; its claims are measured."
+        "rspp.cli.demo:command", "A real local conversation, interrupted; its claims are measured."
     ),
     "init": Entry("rspp.cli.init:command", "Begin a project: a pipeline, a node of your own, its test."),
     "run": Entry("rspp.cli.run:command", "Run a pipeline: answer a WAV, or listen for callers."),

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
-from picows import WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from rspp.client.playout import Playout
 from rspp.contract.errors import PeerFault
@@ -45,15 +45,23 @@ from rspp.media.transcode import Reader, Writer, reader
 EVENTS_MAX: Final = 16_384
 PLAYED_BYTES_MAX: Final = 64 * 1024 * 1024
 TICK_S: Final = 0.02
+REASON_MAX: Final = 200  # of a server's words in one of our errors
 
 
 class ConnectionLost(PeerFault):
-    """The socket is gone; `close_code` says why."""
+    """The socket is gone; `close_code` says why, and `told` what the server's good-bye said besides, if there was one."""
 
-    def __init__(self, close_code: int, reason: str) -> None:
-        super().__init__("connection_lost", f"closed with {close_code} {reason}".strip())
+    def __init__(self, close_code: int, reason: str, told: Goodbye | None = None) -> None:
+        why = f": {told.reason[:REASON_MAX]}" if told is not None and told.reason else ""
+        super().__init__("connection_lost", f"closed with {close_code} {reason}".strip() + why)
         self.close_code = close_code
         self.reason = reason
+        self.told = told
+
+    @property
+    def retry_after_ms(self) -> int | None:
+        """When to try again, if the server said so."""
+        return self.told.retry_after_ms if self.told is not None else None
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -110,6 +118,7 @@ class Call(WSListener):
         self._reader: Reader | None = _reader(audio_out)
         self._ticking: asyncio.TimerHandle | None = None
         self._goodbye = ""
+        self._told: Goodbye | None = None
 
     # ---- saying something ----------------------------------------------------------------------------------------
 
@@ -215,8 +224,12 @@ class Call(WSListener):
         kind = frame.msg_type
         if kind is WSMsgType.CLOSE:
             if not transport.is_close_frame_sent:
-                transport.send_close(frame.get_close_code())
-            self._goodbye = self._goodbye or frame.get_close_message().decode(errors="replace")
+                code = frame.get_close_code()
+                transport.send_close(WSCloseCode.OK if code == WSCloseCode.NO_INFO else code)
+            reason: bytes | None = (
+                frame.get_close_message()
+            )  # none, whatever its stub says, where none was given
+            self._goodbye = self._goodbye or (reason or b"").decode(errors="replace")
             transport.disconnect()
         elif kind in (WSMsgType.BINARY, WSMsgType.TEXT):
             data = frame.get_payload_as_bytes()
@@ -229,8 +242,8 @@ class Call(WSListener):
         handshake = transport.close_handshake
         told = handshake.recv if handshake is not None else None  # type: ignore[redundant-expr]
         named: object = getattr(told.code, "value", told.code) if told is not None else 1006
-        code = named if isinstance(named, int) else 1006
-        self.lost = ConnectionLost(code, self._goodbye)
+        code = (named or 1005) if isinstance(named, int) else 1006
+        self.lost = ConnectionLost(code, self._goodbye, self._told)
         if self._ticking is not None:
             self._ticking.cancel()
         if not self._welcomed.done():
@@ -255,7 +268,7 @@ class Call(WSListener):
         elif isinstance(message, Playback):
             self._playback(message)
         elif isinstance(message, Goodbye):
-            self._goodbye = message.code
+            self._goodbye, self._told = message.code, message
         self._put(message)
 
     def _playback(self, message: Playback) -> None:

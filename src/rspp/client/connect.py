@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Final
 
@@ -76,4 +76,6 @@ class Client:
                 await call.hang_up()
         finally:
             transport.disconnect(graceful=False)
-            await transport.wait_disconnected()
+            # A server that broke the framing has been closed for it: that is `call.lost`, and no news here.
+            with suppress(WSError):
+                await transport.wait_disconnected()

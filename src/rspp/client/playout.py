@@ -55,8 +55,11 @@ class Playout:
     # ---- what comes ----------------------------------------------------------------------------------------------
 
     def start(self, now: int, turn_id: str) -> None:
-        """Frames of this turn follow. Told again after a reconnect, it goes on where it was."""
+        """Frames of this turn follow. Told again after a reconnect, it goes on where it was, paused or not: the command to go
+        on may have been lost with the former line.
+        """
         if turn_id == self.turn_id:
+            self.resume(now, turn_id)
             return
         self.advance(now)
         self._begin(turn_id)
@@ -96,7 +99,8 @@ class Playout:
         played = self.advance(now)
         if turn_id == self.turn_id and not self._stopped:
             self._stopped, self._paused, self._at = True, False, now
-            del self._sound[2 * (keep_ms * self.rate // 1000) :]
+            # What has not begun is not to be kept: it would never begin.
+            del self._sound[2 * (keep_ms * self.rate // 1000) * self._playing :]
             self._report("position")
         return played
 
@@ -123,7 +127,7 @@ class Playout:
     def advance(self, now: int) -> bytes:
         """Play up to now; gives the sound that was played."""
         played = self._play(now) if self._playing and not self._paused else b""
-        if self._playing and self._over():
+        if self._origin is not None and self._over():
             self._finish()
         elif self._playing and not self._paused and now - self._reported_at >= self._position_ns:
             self._reported_at = now

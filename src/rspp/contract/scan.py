@@ -34,6 +34,9 @@ class Limits(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     size_bytes_max: int = 1_048_576
     depth_max: int = 32
+    # A value costs some microseconds to look at: where strangers send, they may not buy much of that with few bytes.
+    # Elsewhere the bytes are bound enough.
+    values_max: int = INT_MAX
 
 
 LIMITS: Final = Limits()
@@ -64,10 +67,11 @@ class Frame:
 class Walk:
     """The position inside a message that is being scanned: the open containers, and what was seen on the way."""
 
-    __slots__ = ("_depth_max", "seen", "stack")
+    __slots__ = ("_depth_max", "_values_left", "seen", "stack")
 
     def __init__(self, limits: Limits) -> None:
         self._depth_max = limits.depth_max
+        self._values_left = limits.values_max
         self.stack: list[Frame] = []
         self.seen = Seen()
 
@@ -117,6 +121,9 @@ class Walk:
             self.refuse("number_not_finite", "NaN and infinities are not values; leave the field out")
 
     def value_done(self) -> None:
+        self._values_left -= 1
+        if self._values_left < 0:
+            self.refuse("payload_too_large", "it holds more values than such a message may")
         if self.stack:
             frame = self.stack[-1]
             frame.index += 1

@@ -222,7 +222,8 @@ class Pong(Message, frozen=True, tag="pong"):
 ServerMessage = Welcome | Told | Caption | Playback | Problem | Goodbye | Pong
 
 CONTROL_BYTES_MAX: Final = 65_536
-CONTROL_LIMITS: Final = Limits(size_bytes_max=CONTROL_BYTES_MAX, depth_max=8)
+CONTROL_VALUES_MAX: Final = 128  # the fullest `hello` has less than half of it
+CONTROL_LIMITS: Final = Limits(size_bytes_max=CONTROL_BYTES_MAX, depth_max=8, values_max=CONTROL_VALUES_MAX)
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -11,13 +11,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Final, Protocol
 
-from rspp.contract.event import Event
+from rspp.contract.event import Audio, Event, Note, Sample, Text
 from rspp.contract.words import CancelMode, CancelReason, OutcomeClass
 from rspp.host.ports import Call, CallRequest, Chunk, EndOfFeed, ProviderError
 from rspp.kernel import inputs as i
 
 # Ten seconds of 20 ms frames that a coroutine has not taken yet: it will not catch up.
 FEED_ITEMS_MAX: Final = 512
+CHUNKS: Final = (Audio, Text, Sample, Note)
 
 Run = Callable[["Inside"], Coroutine[Any, Any, None]]
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
@@ -32,35 +33,53 @@ class Inbox(Protocol):
 class Reply:
     """The `Answer` of one attempt."""
 
-    __slots__ = ("_inbox", "_on_done", "_sequence", "dropped", "ended", "request", "throttled")
+    __slots__ = (
+        "_inbox",
+        "_on_done",
+        "_sequence",
+        "broken",
+        "dropped",
+        "ended",
+        "muted",
+        "request",
+        "throttled",
+    )
 
     def __init__(self, request: CallRequest, inbox: Inbox, on_done: Callable[[Reply], None]) -> None:
         self.request = request
         self.throttled = False
         self.ended = False
+        self.broken = False  # it was ended by us, and its provider does not know
+        self.muted = False  # another attempt goes on in its place: of this one only the end counts
         self.dropped = 0
         self._inbox = inbox
         self._on_done = on_done
         self._sequence = 0
 
     def accepted(self) -> None:
-        if not self.ended:
+        if not (self.ended or self.muted):
             self._inbox.ingest(i.CallAccepted(self.request.call_id, self.request.attempt))
 
     def produce(self, payload: Chunk, port: str | None = None) -> None:
-        if self.ended:
+        if self.ended or self.muted:
             self.dropped += 1
+            return
+        if type(payload) not in CHUNKS:
+            self._refuse(ProviderError(OutcomeClass.INFRASTRUCTURE_FAILURE, "chunk_of_no_kind"))
             return
         request = self.request
         chunk = i.CallProduced(request.call_id, request.attempt, self._sequence, payload, port)
         self._sequence += 1
         if not self._inbox.ingest(chunk):
             # A hole in a call's output is no output: better that it fails, and is tried anew.
-            self.fail(ProviderError(OutcomeClass.OVERLOAD, "session_inbox_full", retryable=True))
+            self._refuse(ProviderError(OutcomeClass.OVERLOAD, "session_inbox_full", retryable=True))
 
     def score(self, probability: float) -> None:
-        if self.ended:
+        if self.ended or self.muted:
             self.dropped += 1
+            return
+        if not _probable(probability):
+            self._refuse(ProviderError(OutcomeClass.INFRASTRUCTURE_FAILURE, "score_out_of_range"))
             return
         ends = self.request.modality == "end_of_turn"
         self._inbox.ingest(i.EndOfTurnScored(probability) if ends else i.SpeechScored(probability))
@@ -87,6 +106,11 @@ class Reply:
         if self._end():
             self._inbox.ingest(i.CallCancelled(self.request.call_id, self.request.attempt))
 
+    def _refuse(self, error: ProviderError) -> None:
+        """End it from our side; whoever it ends for sees to its provider."""
+        self.broken = True
+        self.fail(error)
+
     def _end(self) -> bool:
         if self.ended:
             self.dropped += 1
@@ -94,6 +118,13 @@ class Reply:
         self.ended = True
         self._on_done(self)
         return True
+
+
+def _probable(score: object) -> bool:
+    try:
+        return bool(0 <= score <= 1)  # type: ignore[operator]  # an adapter may give anything
+    except TypeError:
+        return False
 
 
 class Inside:
@@ -148,6 +179,10 @@ class Inside:
         if not self._flow.is_set():
             await self._flow.wait()
         self._reply.produce(payload, port)
+        if self._reply.ended:
+            raise asyncio.CancelledError  # refused, or over long ago: nobody asks for more
+        # Who has all its chunks at once would fill its session's inbox before anybody has looked at the first.
+        await asyncio.sleep(0)
 
     def score(self, probability: float) -> None:
         self._reply.score(probability)

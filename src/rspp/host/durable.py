@@ -68,13 +68,18 @@ class StateWriter:
     async def _write_all(self) -> bool:
         while self._pending:
             key, effect = next(iter(self._pending.items()))
-            saved = Saved(effect.value, effect.revision, effect.epoch)
             try:
-                await self._store.put(BUCKET, key, _ENCODE.encode(saved))
-            except OSError:
+                saved = _ENCODE.encode(Saved(effect.value, effect.revision, effect.epoch))
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                del self._pending[key]  # no store can keep it, now or later
+                self.dropped += 1
+                continue
+            try:
+                await self._store.put(BUCKET, key, saved)
+            except Exception:  # noqa: BLE001 - supervised: whatever a store raises, it may take it the next time
                 self.failures += 1
                 return False
-            # A newer value that came meanwhile is written next.
-            if self._pending.get(key) is effect:
-                del self._pending[key]
+            newest = self._pending.pop(key)
+            if newest is not effect:
+                self._pending[key] = newest  # it came meanwhile, and waits behind the others
         return True

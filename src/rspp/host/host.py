@@ -23,6 +23,7 @@ from rspp.host.clock import MachineClock
 from rspp.host.collector import Collector
 from rspp.host.durable import StateWriter
 from rspp.host.meters import Meters
+from rspp.host.places import Places
 from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Line, Recorder, Refused, Store
 from rspp.host.providers import Providers, Readiness
 from rspp.host.recorder import MemoryRecorder
@@ -47,6 +48,8 @@ LEASE_ALONE_NS: Final = 10 * 365 * 86_400 * 1_000_000_000
 SWITCH_INTERVAL_S: Final = 0.0005
 # After a session's own deadlines; then it is over whatever it says.
 CLOSE_SLACK_MS: Final = 500
+# Turns that run when the host stops abort, with their evidence; sessions that have not got that far by then never will.
+STOP_MS: Final = 1_000
 
 
 class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +87,8 @@ class Host:
         self.settings = settings or HostSettings()
         self.registry = registry
         self.clock: Clock = clock or MachineClock()
-        self.providers = Providers(registry)
+        self.providers = Providers(registry, self._blame)
+        self.places = Places()
         self.sessions: dict[str, LiveSession] = {}
         self.draining = False
         self.refused = 0
@@ -110,6 +114,9 @@ class Host:
         self._pumping = False
         self._slice_ns = int(self.settings.pump_slice_ms * NS_PER_MS)
         self._closing: dict[str, asyncio.Future[str]] = {}
+        self._lingering: list[
+            TaskScope
+        ] = []  # bounded: by tasks of ended sessions that would not end with them
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -140,40 +147,41 @@ class Host:
         return ready
 
     async def drain(self, deadline_ms: int) -> int:
-        """No new sessions; let those that run end by themselves. How many were ended by force."""
-        self.draining = True
-        waiting = [self._ends(session) for session in self.sessions.values()]
-        for session in list(self.sessions.values()):
-            session.ingest(i.CloseRequested("drain", drain=True))
-        if waiting:
-            await asyncio.wait(waiting, timeout=deadline_ms / 1000)
-        left = list(self.sessions.values())
-        for session in left:
-            session.force("drain_deadline")
-        return len(left)
+        """No new sessions; let those that run end by themselves. How many were cut short: their turns abort, with evidence."""
+        cut = await self._close_all("drain", None, deadline_ms, drain=True)
+        await self._close_all("drain_deadline", "drain_deadline", STOP_MS, drain=False)
+        return cut
 
     async def stop(self) -> list[str]:
         """End everything; the names of tasks that would not end."""
-        self.draining = True
-        ending = list(self.sessions.values())
-        for session in ending:
-            session.ingest(i.CloseRequested("host_stopped", drain=False))
-        await asyncio.sleep(0)
-        for session in list(self.sessions.values()):
-            session.force("host_stopped")
+        await self._close_all("host_stopped", "host_stopped", STOP_MS, drain=False)
         leaked: list[str] = []
-        for session in ending:
-            leaked += await session.tasks.wait(1.0)
-        if self._writer is not None:
-            await self._writer.flush(1.0)
+        for tasks in self._lingering:
+            leaked += await tasks.wait(1.0)
         self.tasks.cancel_all()
         leaked += await self.tasks.wait(1.0)
+        if self._writer is not None:
+            await self._writer.flush(1.0)
         await self.providers.close()
         self.timer.close()
         self.watchdog.stop()
         if self._collector is not None:
             self._collector.stop()
         return leaked
+
+    async def _close_all(self, reason: str, forced: str | None, deadline_ms: int, *, drain: bool) -> int:
+        """Ask all sessions to close; those that have not by then are ended by force, if so wished. How many they are."""
+        self.draining = True
+        waiting = [self._ends(session) for session in self.sessions.values()]
+        for session in self.sessions.values():
+            session.ingest(i.CloseRequested(reason, drain=drain))
+        if waiting:
+            await asyncio.wait(waiting, timeout=deadline_ms / 1000)
+        left = list(self.sessions.values())
+        if forced is not None:
+            for session in left:
+                session.force(forced)
+        return len(left)
 
     # ---- the top surface -------------------------------------------------------------------------------------------
 
@@ -262,8 +270,13 @@ class Host:
         return Refused(code, message, retry_after_ms)
 
     def _seat(self, request: OpenRequest, graph: GraphDefinition, line: Line) -> LiveSession:
-        recorder = self._recorders(request.session_id)
-        session = LiveSession(self, request, graph, self.registry.nodes, line, recorder)
+        try:
+            recorder = self._recorders(request.session_id)
+            session = LiveSession(self, request, graph, self.registry.nodes, line, recorder)
+        except (Exception, SystemExit) as error:  # a node's constructor costs its own caller, and nobody else
+            self._blame("session", error, request.session_id)
+            why = f"its nodes or its recorder could not be made: {type(error).__name__}"
+            raise self._refuse("session_not_made", why, None) from error
         session.async_nodes = self.registry.async_nodes
         self.sessions[request.session_id] = session
         session.perform(self.clock.now(), session.kernel.drain())
@@ -287,7 +300,14 @@ class Host:
             flow, lane, count_max = turn
             assert isinstance(flow, LiveSession)
             running.enter(flow.session_id, "pump")
-            count, more = flow.serve(lane, count_max)
+            try:
+                count, more = flow.serve(lane, count_max)
+            except BaseException as error:
+                # An exit, or an interrupt: it goes its way, its session is over, and the others are served on.
+                scheduler.served(flow, lane, 0, False)
+                self.loop.call_soon(self._pump)
+                flow.crashed("pump", error)
+                raise
             scheduler.served(flow, lane, count, more)
             if now() >= until:
                 running.leave()
@@ -306,9 +326,10 @@ class Host:
     def provider(self, session: LiveSession, request: fx.Invoke) -> AnyProvider | AsyncNode:
         """Who serves this call: the node's own code, or a provider that all sessions share."""
         node = next(node for node in session.graph.nodes if node.id == request.node_id)
+        self.places.take(session.graph, node, request)
         factory = session.async_nodes.get(node.type)
         if factory is not None:
-            return factory(node.config)
+            return session.own_node(node.id, lambda: factory(node.config))
         return self.providers.find(session.graph, request.provider)
 
     def snapshot_wanted(self, session: LiveSession, reason: str) -> None:
@@ -324,9 +345,15 @@ class Host:
         self.timer.forget(session)
         self.providers.release(session.session_id)
         self.sessions.pop(session.session_id, None)
+        self._lingering = [tasks for tasks in self._lingering if len(tasks)]
+        if len(session.tasks):
+            self._lingering.append(session.tasks)
         waiting = self._closing.pop(session.session_id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(session.end_reason or "")
+
+    def attempt_over(self, request: fx.Invoke) -> None:
+        self.places.give(request)
 
     def call_ended(self, session: LiveSession, node_id: str | None, signal: Signal) -> None:
         """Count how the kernel judged a call: a provider knows of no timeout."""
@@ -349,7 +376,9 @@ class Host:
 
     def _blocked(self, blame: Blame) -> None:
         """Somebody kept the loop from everybody else; only told, for what was to be done was done by the watchdog."""
-        name = f"blocked:{blame.node_id or blame.what}"
+        # Without the session or the number in a task's name: this table is not to grow with them.
+        what = blame.what.partition("#")[0].partition("/")[0].rstrip("-0123456789")
+        name = f"blocked:{blame.node_id or what}"
         self.blamed[name] = self.blamed.get(name, 0) + 1
         log.warning(
             "the loop stood for %d ms: node %s, %s, session %s, at %s",
@@ -372,5 +401,8 @@ class Host:
         """Renew every session's view of the control plane well before it is too old."""
         while True:
             await asyncio.sleep(self.settings.snapshot_every_ms / 1000)
-            for session in list(self.sessions.values()):
-                self.snapshot_wanted(session, "refresh")
+            try:
+                for session in list(self.sessions.values()):
+                    self.snapshot_wanted(session, "refresh")
+            except Exception as error:  # noqa: BLE001 - supervised: a source that fails now may answer the next time
+                self._blame("snapshots", error)

@@ -149,8 +149,9 @@ class Isolation:
     # ---- workers ---------------------------------------------------------------------------------------------------
 
     def _slot(self, request: CallRequest) -> _Slot:
-        # What lasts for the session is a call of its own, and its worker ends with it.
-        owner = request.event.scope.session_id if request.event else request.call_id
+        # What lasts for the session is a call of its own, and each attempt's worker ends with it: one that was given up
+        # may still be there when the next begins.
+        owner = request.event.scope.session_id if request.event else f"{request.call_id}#{request.attempt}"
         key = (owner, request.node_id)
         slot = self._slots.get(key)
         if slot is None:

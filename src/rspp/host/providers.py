@@ -7,12 +7,13 @@ until then its calls fail with the reason: the kernel switches to the next candi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from rspp.contract.errors import RsppError
-from rspp.host.ports import OPEN_MS_MAX, AnyProvider, HoldsSessions, ProviderError
+from rspp.host.ports import OPEN_MS_MAX, AnyProvider, HoldsSessions
 from rspp.host.registry import Registry, settings_of
 from rspp.host.session import not_ready
 from rspp.spec.graph import GraphDefinition
@@ -45,8 +46,9 @@ class Readiness(msgspec.Struct, frozen=True):
 class Providers:
     """Every provider of every pipeline that is served."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, blame: Callable[[str, BaseException], None]) -> None:
         self._registry = registry
+        self._blame = blame
         self._shared: dict[tuple[str, bytes], _Shared] = {}
         # by (fingerprint, name that the kernel asks for)
         self._bound: dict[tuple[str, str], _Shared] = {}
@@ -54,13 +56,18 @@ class Providers:
     def bind(self, graph: GraphDefinition, registry: Registry | None = None) -> None:
         """Make what the graph names; raises for what cannot be made, before any caller is there."""
         registry = registry or self._registry
+        made: dict[tuple[str, bytes], _Shared] = {}
+        bound: dict[tuple[str, str], _Shared] = {}
         for wanted, name in registry.bindings(graph).items():
             settings = settings_of(graph, name)
             key = (name, _ENCODE.encode(dict(settings)))
-            shared = self._shared.get(key)
+            shared = self._shared.get(key) or made.get(key)
             if shared is None:
-                shared = self._shared[key] = _Shared(registry.make(name, settings))
-            self._bound[graph.fingerprint, wanted] = shared
+                shared = made[key] = _Shared(registry.make(name, settings))
+            bound[graph.fingerprint, wanted] = shared
+        # Of a graph that cannot be served nothing stays.
+        self._shared.update(made)
+        self._bound.update(bound)
         self._registry = registry
 
     async def open(self) -> list[Readiness]:
@@ -78,7 +85,9 @@ class Providers:
                 except RsppError as error:
                     shared.failure = error.message
                 except Exception as error:  # noqa: BLE001 - supervised: a provider that cannot open is not ready, and says why
-                    shared.failure = f"{type(error).__name__}: {error}"
+                    # Not its words, which may quote a key: those are for the log, where secrets are scrubbed.
+                    shared.failure = f"it raised {type(error).__name__}"
+                    self._blame(f"provider {name}", error)
                 else:
                     shared.ready, shared.failure = True, None
             return Readiness(name, shared.ready, shared.failure)
@@ -94,22 +103,26 @@ class Providers:
 
     def release(self, session_id: str) -> None:
         """A session is over: whoever keeps something for it may let it go."""
-        for shared in self._shared.values():
+        for (name, _), shared in self._shared.items():
             if shared.holder is not None and shared.ready:
-                shared.holder.release(session_id)
+                try:
+                    shared.holder.release(session_id)
+                except Exception as error:  # noqa: BLE001 - supervised: the session is over for everybody else all the same
+                    self._blame(f"provider {name}", error)
 
     def readiness(self) -> list[Readiness]:
         return [Readiness(name, s.ready, s.failure) for (name, _), s in self._shared.items()]
 
     async def close(self) -> None:
-        for shared in self._shared.values():
+        for (name, _), shared in self._shared.items():
             if shared.ready:
                 shared.ready = False
                 try:
                     async with asyncio.timeout(CLOSE_S_MAX):
                         await shared.provider.close()
-                except (TimeoutError, ProviderError, OSError) as error:
+                except Exception as error:  # noqa: BLE001 - supervised: the others are closed all the same
                     shared.failure = f"did not close: {type(error).__name__}"
+                    self._blame(f"provider {name}", error)
 
 
 __all__ = ["Providers", "Readiness"]

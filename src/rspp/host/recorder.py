@@ -6,11 +6,11 @@ a turn whose evidence cannot be kept does not commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
 from rspp.contract.evidence import CloseStamp, TurnEvidence
+from rspp.host.ports import Recorder
 from rspp.kernel.effects import Effect
 from rspp.kernel.inputs import Input
 from rspp.kernel.journal import Encoding, encoding_of, write_header, write_input
@@ -21,8 +21,7 @@ from rspp.spec.graph import GraphDefinition
 EVIDENCE_MAX: Final = 5_760
 # About a day of one call's 20 ms frames.
 JOURNAL_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
-
-RecorderFactory = Callable[[str], "MemoryRecorder | JournalRecorder"]
+RECORDER_FAILED: Final = "recorder_failed"
 
 
 class MemoryRecorder:
@@ -54,6 +53,27 @@ class MemoryRecorder:
     def closed(self) -> None: ...
 
 
+class BrokenRecorder:
+    """In the place of a recorder that has raised: it takes nothing more, and says so to whoever wants evidence kept."""
+
+    __slots__ = ("_broken",)
+
+    def __init__(self, broken: Recorder) -> None:
+        self._broken = broken
+
+    def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
+    def took(self, at: int, received: Input) -> None: ...
+    def did(self, at: int, effect: Effect) -> None: ...
+
+    def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
+        return RECORDER_FAILED
+
+    def closed_turn(self, record_id: str, stamp: CloseStamp) -> None: ...
+
+    def closed(self) -> None:
+        self._broken.closed()
+
+
 class JournalRecorder:
     """Writes every input to a journal (see `kernel.journal`), beside the evidence.
 
@@ -79,6 +99,8 @@ class JournalRecorder:
         return self._memory.stamps
 
     def opened(self, request: OpenRequest, graph: GraphDefinition) -> None:
+        if self._file is not None:
+            return  # told twice: what stands in the journal stays
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb")
@@ -92,7 +114,10 @@ class JournalRecorder:
             return
         try:
             record = write_input(at, received, self._encoding)
-        except (ValueError, TypeError) as error:  # text that is no UTF-8, say: it cannot be kept, and that is told
+        except (
+            ValueError,
+            TypeError,
+        ) as error:  # text that is no UTF-8, say: it cannot be kept, and that is told
             self.failed = f"journal_unencodable:{type(error).__name__}"
             return
         self._write(record)
@@ -113,9 +138,12 @@ class JournalRecorder:
         self._memory.closed_turn(record_id, stamp)
 
     def closed(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            try:
+                file.close()
+            except OSError as error:  # what was still to be written has no room
+                self.failed = f"journal_unwritable:{error.strerror}"
 
     def _write(self, record: bytes) -> None:
         self._bytes += len(record)

@@ -31,7 +31,8 @@ class LaneScheduler(Protocol):
     flow starves, and a flow that was removed is not served.
 
     `wake` says that a lane of a flow, empty until now, holds something. `next` names a flow, a lane and how many inputs
-    may be taken; `served` then says how many were, and whether more are there. Between the two nothing else is called but `wake`.
+    may be taken; `served` then says how many were, and whether more are there. Between the two nothing else is called
+    but `wake`, and `remove` of whoever ends meanwhile.
     """
 
     def wake(self, flow: Flow, lane: Lane) -> None: ...
@@ -93,8 +94,8 @@ class FairScheduler:
             _rotate(queue, flow, more)
             return
         tenant = self._tenants.get(flow.tenant_id)
-        if tenant is None:
-            return
+        if tenant is None or self._turns[0] is not tenant:
+            return  # its flow ended while it was served; what has come since has a turn of its own
         _rotate(tenant.flows, flow, more)
         tenant.deficit -= count
         if not tenant.flows:

@@ -12,21 +12,20 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from rspp.contract.event import Signal
+from rspp.contract.event import Event, Signal
 from rspp.contract.signals import SignalName
 from rspp.contract.words import ConnectionState, Lane, OutcomeClass
-from rspp.host.calls import REFUSING, CoroutineCall, Reply, adapter_error
 from rspp.host.ports import (
     AnyProvider,
     AsyncNode,
-    Call,
     Clock,
     Line,
     ProviderError,
-    ReactiveProvider,
     Recorder,
 )
+from rspp.host.recorder import RECORDER_FAILED, BrokenRecorder
 from rspp.host.registry import AsyncNodeFactory
+from rspp.host.session_calls import RAISED, SessionCalls
 from rspp.host.steps import metered
 from rspp.host.tasks import TaskScope
 from rspp.host.watchdog import Running
@@ -35,12 +34,13 @@ from rspp.kernel import inputs as i
 from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.session import SessionKernel
 from rspp.kernel.snapshot import OpenRequest
-from rspp.spec.graph import GraphDefinition
+from rspp.spec.graph import GraphDefinition, OnFailure
 
 CONTROL, DATA, TELEMETRY = Lane.CONTROL, Lane.DATA, Lane.TELEMETRY
 # How many inputs may wait in each lane. Data: five seconds of frames with their scores, on a process that stands still.
 INBOX_ITEMS_MAX: Final[Mapping[Lane, int]] = {CONTROL: 1_024, DATA: 1_024, TELEMETRY: 256}
 # The inputs that may overtake nothing of their own: audio, what is said of it, and what calls produce, to their end.
+# (A soft cancel is acknowledged after the chunk that it let through, so that is an end like the others.)
 _DATA_INPUTS: Final = (
     i.AudioReceived,
     i.TextReceived,
@@ -50,7 +50,22 @@ _DATA_INPUTS: Final = (
     i.CallProduced,
     i.CallFinished,
     i.CallFailed,
+    i.CallCancelled,
 )
+# Taken even when their lane is full, for nobody would say them again: the one end of each attempt, the one answer to
+# each evidence, and what a transport or the host itself says of the session. A client cannot make many of them.
+_NEVER_REFUSED: Final = frozenset(
+    {
+        i.CallFinished,
+        i.CallFailed,
+        i.CallCancelled,
+        i.EvidenceStored,
+        i.ConnectionChanged,
+        i.CloseRequested,
+    }
+)
+# The caller's controls that say where in the audio something was: before it they would cut off what was still said.
+_MARKS_IN_AUDIO: Final = frozenset({"talk_pressed", "talk_released", "end_of_utterance"})
 _TELEMETRY_INPUTS: Final = (i.NodeMeasured, i.ClockObserved)
 LANE_OF_INPUT: Final[Mapping[type, Lane]] = {
     **dict.fromkeys(_DATA_INPUTS, DATA),
@@ -73,8 +88,25 @@ class Owner(Protocol):
     def snapshot_wanted(self, session: LiveSession, reason: str) -> None: ...
     def save(self, session: LiveSession, effect: fx.SaveState) -> None: ...
     def over(self, session: LiveSession) -> None: ...
+    def attempt_over(self, request: fx.Invoke) -> None: ...
     def call_ended(self, session: LiveSession, node_id: str | None, signal: Signal) -> None: ...
     def blame(self, session: LiveSession, what: str, error: BaseException) -> None: ...
+
+
+class Nobody:
+    """The line of a caller whose own has been cut."""
+
+    __slots__ = ()
+
+    def send(self, event: Event) -> None: ...
+    def announce(self, event: Event) -> None: ...
+    def pause(self, turn_id: str) -> None: ...
+    def resume(self, turn_id: str) -> None: ...
+    def stop(self, turn_id: str, keep_ms: int) -> None: ...
+    def close(self, reason: str) -> None: ...
+
+
+NOBODY: Final[Line] = Nobody()
 
 
 class LiveSession:
@@ -82,8 +114,8 @@ class LiveSession:
 
     __slots__ = (
         "_calls",
+        "_ending",
         "_lanes",
-        "_nodes",
         "_owner",
         "_serving",
         "armed_at",
@@ -128,13 +160,14 @@ class LiveSession:
         self._serving: Lane | None = (
             None  # the scheduler asks after a service whether more waits: it need not be told
         )
-        self._calls: dict[str, tuple[Reply, Call]] = {}
-        self._nodes: dict[str, AsyncNode] = {}
+        self._ending: str | None = None  # why it ends, once everything that the kernel wants done is done
+        self._calls = SessionCalls(self)
         self._lanes: dict[Lane, deque[i.Input]] = {
-            lane: deque(maxlen=bound) for lane, bound in INBOX_ITEMS_MAX.items()
+            lane: deque()  # bounded: by INBOX_ITEMS_MAX, in `ingest`
+            for lane in INBOX_ITEMS_MAX
         }
-        recorder.opened(request, graph)
         self.kernel = SessionKernel(request, graph, metered(graph, factories, owner.running, self._slow))
+        recorder.opened(request, graph)
 
     # ---- the seat ------------------------------------------------------------------------------------------------
 
@@ -147,13 +180,15 @@ class LiveSession:
         if self.ended:
             return False
         lane = LANE_OF_INPUT.get(type(received), CONTROL)
+        if lane is CONTROL and isinstance(received, i.ControlReceived) and received.signal in _MARKS_IN_AUDIO:
+            lane = DATA
         queue = self._lanes[lane]
         if not queue:
             queue.append(received)
             if lane is not self._serving:
                 self._owner.woke(self, lane)
             return True
-        if len(queue) == queue.maxlen:
+        if len(queue) >= INBOX_ITEMS_MAX[lane] and type(received) not in _NEVER_REFUSED:
             self.lost += 1
             return False
         queue.append(received)
@@ -163,7 +198,7 @@ class LiveSession:
         """From now on this is the caller's line; the former one is closed."""
         former, self.line = self.line, line
         if former is not line:
-            self._tell(former.close, "taken_over")
+            self._hang_up(former, "taken_over")
 
     # ---- service -------------------------------------------------------------------------------------------------
 
@@ -191,175 +226,155 @@ class LiveSession:
 
     def _step(self, now: int, received: i.Input) -> None:
         kernel = self.kernel
-        self.recorder.took(now, received)
+        try:
+            self.recorder.took(now, received)
+        except RAISED as error:
+            self._recorder_broke(error)
         try:
             if type(received) is i.Woken:
                 kernel.wake(now)
             else:
                 kernel.receive(now, received)
             effects = kernel.drain()
-        except Exception as error:  # noqa: BLE001 - the host supervises: this session ends, with its cause and its inputs
-            self._crashed("kernel", error)
+        except RAISED as error:  # the host supervises: this session ends, with its cause and its inputs
+            self.crashed("kernel", error)
             return
         if effects:
             self.perform(now, effects)
 
     def perform(self, now: int, effects: list[fx.Effect]) -> None:
-        did = self.recorder.did
-        for effect in effects:
-            did(now, effect)
-            DO[type(effect)](self, effect)
+        try:
+            for effect in effects:
+                try:
+                    self.recorder.did(now, effect)
+                except RAISED as error:
+                    self._recorder_broke(error)
+                DO[type(effect)](self, effect)
+        except RAISED as error:  # a port that broke its word in a way that nobody foresaw
+            self.crashed("host", error)
+        else:
+            if self._ending is not None:
+                self._end(self._ending)
 
     # ---- toward the caller ---------------------------------------------------------------------------------------
 
     def _send(self, effect: fx.Send) -> None:
         try:
             self.line.send(effect.event)
-        except Exception as error:  # noqa: BLE001 - a line that breaks its word is a line that is cut
+        except RAISED as error:
             self._line_broke(error)
 
     def _announce(self, effect: fx.Announce) -> None:
         signal = effect.event.payload
-        if isinstance(signal, Signal) and signal.signal == SignalName.CALL_ENDED:
-            self._owner.call_ended(self, effect.event.node_id, signal)
+        if isinstance(signal, Signal):
+            if signal.signal == SignalName.CALL_ENDED:
+                self._owner.call_ended(self, effect.event.node_id, signal)
+            elif signal.signal == SignalName.NODE_FAILED:
+                self._node_failed(effect.event.node_id, signal)
         try:
             self.line.announce(effect.event)
-        except Exception as error:  # noqa: BLE001 - as above
+        except RAISED as error:
             self._line_broke(error)
+
+    def _node_failed(self, node_id: str | None, signal: Signal) -> None:
+        """A session whose node never started is no session, unless its pipeline says how to do without that node."""
+        if (signal.detail or {}).get("hook") == "on_start":
+            node = next(node for node in self.graph.nodes if node.id == node_id)
+            if node.on_failure is OnFailure.TERMINATE:
+                self.ingest(i.CloseRequested("node_start_failed", drain=False))
 
     def _tell(self, method: Callable[..., None], *arguments: object) -> None:
         try:
             method(*arguments)
-        except Exception as error:  # noqa: BLE001 - as above
+        except RAISED as error:
             self._line_broke(error)
 
-    def _line_broke(self, error: Exception) -> None:
-        self._owner.blame(self, "line", error)
+    def _line_broke(self, error: BaseException) -> None:
+        """A line that breaks its word is cut, and hears nothing more: it would only raise again. The caller may come back."""
+        self.blame("line", error)
+        former, self.line = self.line, NOBODY
+        self._hang_up(former, "runtime_internal_error")
         self.ingest(i.ConnectionChanged(ConnectionState.DISCONNECTED))
 
-    # ---- toward providers ----------------------------------------------------------------------------------------
-
-    def _invoke(self, request: fx.Invoke) -> None:
-        reply = Reply(request, self, self._call_over)
-        former = self._calls.get(request.call_id)
-        if former is not None:
-            self._let_go(former)
-        # The reply must be known before the provider is: it may answer, and even end, within `begin`.
-        self._calls[request.call_id] = (reply, REFUSING)
+    def _hang_up(self, line: Line, reason: str) -> None:
         try:
-            provider = self._owner.provider(self, request)
-            call: Call
-            if isinstance(provider, ReactiveProvider):
-                call = provider.begin(request, reply)
-            else:
-                call = CoroutineCall(request, reply, provider.run, self.tasks.spawn)
-        except ProviderError as error:
-            reply.fail(error)
-        except Exception as error:  # noqa: BLE001 - the host supervises: what an adapter raises is that call's outcome
-            self._owner.blame(self, f"provider {request.provider}", error)
-            reply.fail(adapter_error(error))
-        else:
-            if not reply.ended:
-                self._calls[request.call_id] = (reply, call)
+            line.close(reason)
+        except RAISED as error:
+            self.blame("line", error)
+
+    # ---- what its calls need -----------------------------------------------------------------------------------------
+
+    def provider(self, request: fx.Invoke) -> AnyProvider | AsyncNode:
+        return self._owner.provider(self, request)
 
     def own_node(self, node_id: str, make: Callable[[], AsyncNode]) -> AsyncNode:
-        """The session's one instance of an async node, made when it is first called."""
-        node = self._nodes.get(node_id)
-        if node is None:
-            node = self._nodes[node_id] = make()
-        return node
+        return self._calls.own_node(node_id, make)
 
-    def _call_over(self, reply: Reply) -> None:
-        known = self._calls.get(reply.request.call_id)
-        if known is not None and known[0] is reply:
-            del self._calls[reply.request.call_id]
+    def attempt_over(self, request: fx.Invoke) -> None:
+        self._owner.attempt_over(request)
 
-    def _feed(self, effect: fx.Feed) -> None:
-        known = self._calls.get(effect.call_id)
-        if known is not None:
-            try:
-                known[1].feed(effect.event)
-            except Exception as error:  # noqa: BLE001 - as in `_invoke`
-                self._provider_raised(known, error)
+    def soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        self._owner.loop.call_soon(callback, *arguments)
 
-    def _with_call(self, call_id: str, method: str, *arguments: object, attempt: int | None = None) -> None:
-        known = self._calls.get(call_id)
-        if known is None or (attempt is not None and known[0].request.attempt != attempt):
-            return
-        try:
-            getattr(known[1], method)(*arguments)
-        except Exception as error:  # noqa: BLE001 - as in `_invoke`
-            self._provider_raised(known, error)
-
-    def _throttle(self, effect: fx.Throttle) -> None:
-        known = self._calls.get(effect.call_id)
-        if known is not None:
-            known[0].throttled = effect.on
-            self._with_call(effect.call_id, "throttle", effect.on)
-
-    def _kill(self, effect: fx.KillCall) -> None:
-        """The grace is over: the call is let go of, whatever its provider does with it."""
-        known = self._calls.get(effect.call_id)
-        if known is not None and known[0].request.attempt == effect.attempt:
-            self._let_go(known)
-
-    def _let_go(self, known: tuple[Reply, Call]) -> None:
-        reply, call = known
-        self._calls.pop(reply.request.call_id, None)
-        reply.ended = True
-        try:
-            call.kill()
-        except Exception as error:  # noqa: BLE001 - it is let go of; whoever it was is blamed
-            self._owner.blame(self, f"provider {reply.request.provider}", error)
-
-    def _provider_raised(self, known: tuple[Reply, Call], error: Exception) -> None:
-        reply = known[0]
-        self._owner.blame(self, f"provider {reply.request.provider}", error)
-        reply.fail(error if isinstance(error, ProviderError) else adapter_error(error))
+    def blame(self, what: str, error: BaseException) -> None:
+        self._owner.blame(self, what, error)
 
     # ---- evidence and the end ------------------------------------------------------------------------------------
 
     def _evidence(self, effect: fx.StoreEvidence) -> None:
         try:
             refusal = self.recorder.evidence(effect.record_id, effect.evidence)
-        except Exception as error:  # noqa: BLE001 - a recorder that raises has taken nothing
-            self._owner.blame(self, "recorder", error)
-            refusal = "recorder_failed"
+        except RAISED as error:
+            self._recorder_broke(error)
+            refusal = RECORDER_FAILED
         self.ingest(i.EvidenceStored(effect.record_id, refusal is None, refusal))
+
+    def _close_turn(self, effect: fx.StoreClose) -> None:
+        try:
+            self.recorder.closed_turn(effect.record_id, effect.stamp)
+        except RAISED as error:
+            self._recorder_broke(error)
+
+    def _recorder_broke(self, error: BaseException) -> None:
+        """From here on there is a hole in the record: it gets nothing more, and no further turn's evidence is taken."""
+        self.blame("recorder", error)
+        self.recorder = BrokenRecorder(self.recorder)
 
     def _slow(self, node_id: str, elapsed_ms: int, turn_ms: int) -> None:
         self.ingest(i.NodeMeasured(node_id, elapsed_ms, turn_ms))
 
     def _task_failed(self, name: str, error: BaseException) -> None:
-        self._owner.blame(self, name, error)
+        self.blame(name, error)
 
-    def _crashed(self, what: str, error: BaseException) -> None:
+    def crashed(self, what: str, error: BaseException) -> None:
         """Ours or a node's defect got through: this session stops here, and the caller's line is closed."""
         self.crash = error
-        self._owner.blame(self, what, error)
-        self._tell(self.line.close, "runtime_internal_error")
-        self._end(fx.EndSession("runtime_internal_error"))
+        self.blame(what, error)
+        self.force("runtime_internal_error")
 
     def force(self, reason: str) -> None:
         """End now, whatever the kernel thinks of it: the deadline of closing is over."""
         if not self.ended:
-            self._tell(self.line.close, reason)
-            self._end(fx.EndSession(reason))
+            self._hang_up(self.line, reason)
+            self._end(reason)
 
-    def _end(self, effect: fx.EndSession) -> None:
+    def _ends(self, effect: fx.EndSession) -> None:
+        """Noted, and done last of all: what it came with may still be work, or the record of it."""
+        self._ending = effect.reason
+
+    def _end(self, reason: str) -> None:
         if self.ended:
             return
         self.ended = True
-        self.end_reason = effect.reason
-        for known in list(self._calls.values()):
-            self._let_go(known)
+        self.end_reason = reason
+        self._calls.let_all_go()
         for lane in self._lanes.values():
             lane.clear()
         self.tasks.cancel_all()
         try:
             self.recorder.closed()
-        except Exception as error:  # noqa: BLE001 - the session is over all the same
-            self._owner.blame(self, "recorder", error)
+        except RAISED as error:  # the session is over all the same
+            self.blame("recorder", error)
         self._owner.over(self)
 
     @property
@@ -382,22 +397,22 @@ DO: Final[Mapping[type, Callable[[LiveSession, Any], None]]] = {
     fx.PausePlayback: lambda s, e: s._tell(s.line.pause, e.turn_id),
     fx.ResumePlayback: lambda s, e: s._tell(s.line.resume, e.turn_id),
     fx.StopPlayback: lambda s, e: s._tell(s.line.stop, e.turn_id, e.keep_ms),
-    fx.CloseConnection: lambda s, e: s._tell(s.line.close, e.reason),
-    fx.Invoke: LiveSession._invoke,
-    fx.Feed: LiveSession._feed,
-    fx.EndFeed: lambda s, e: s._with_call(e.call_id, "end", e.last),
-    fx.Throttle: LiveSession._throttle,
-    fx.CancelCall: lambda s, e: s._with_call(e.call_id, "cancel", e.reason, e.mode, attempt=e.attempt),
-    fx.KillCall: LiveSession._kill,
+    fx.CloseConnection: lambda s, e: s._hang_up(s.line, e.reason),
+    fx.Invoke: lambda s, e: s._calls.invoke(e),
+    fx.Feed: lambda s, e: s._calls.feed(e),
+    fx.EndFeed: lambda s, e: s._calls.end_feed(e),
+    fx.Throttle: lambda s, e: s._calls.throttle(e),
+    fx.CancelCall: lambda s, e: s._calls.cancel(e),
+    fx.KillCall: lambda s, e: s._calls.kill(e),
     fx.StoreEvidence: LiveSession._evidence,
-    fx.StoreClose: lambda s, e: s.recorder.closed_turn(e.record_id, e.stamp),
+    fx.StoreClose: LiveSession._close_turn,
     fx.Record: _nothing,
     fx.SaveState: lambda s, e: s._owner.save(s, e),
     fx.DeadLetter: _nothing,
     fx.Observe: _nothing,
     fx.RequestSnapshot: lambda s, e: s._owner.snapshot_wanted(s, e.reason),
     fx.StopNode: _nothing,
-    fx.EndSession: LiveSession._end,
+    fx.EndSession: LiveSession._ends,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from rspp.host.watchdog import Metered, Running
+from rspp.host.watchdog import Metered, Running, marked
 from rspp.kernel.hosting import NodeFactory, SyncNode
 from rspp.spec.graph import GraphDefinition, NodeDefinition, Role
 
@@ -42,7 +42,8 @@ def _named(
 
     def make(config: Mapping[str, object]) -> SyncNode:
         node = next(waiting)
-        instance = factory(config)
+        # A constructor is the node's own code too: it is marked, and broken off, like any hook.
+        instance = marked(running, node.id, factory, config)
         return cast(SyncNode, Metered(instance, node.id, running=running, slow_ms=slow_from(node), slow=slow))
 
     return make

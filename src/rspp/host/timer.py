@@ -17,8 +17,9 @@ from typing import Final, Protocol
 TICK_NS: Final = 1_000_000
 TICKS_PER_S: Final = 1_000
 QUIET_NS: Final = 1_000_000_000  # nobody waits at all: that is quiet enough for anything
-# Entries that were overtaken are thrown out when they are more than this many times the sleepers.
+# Entries that were overtaken are thrown out when they are more than this many times the sleepers, and a few.
 SLACK: Final = 4
+FEW: Final = 16
 
 
 class Sleeper(Protocol):
@@ -58,13 +59,13 @@ class Timer:
             self._live += 1
         self._push(sleeper, at)
         self._set(at)
-        if len(self._heap) > SLACK * self._live + 64:
-            self._sweep()
+        self._sweep()
 
     def forget(self, sleeper: Sleeper) -> None:
         if sleeper.armed_at is not None:
             sleeper.armed_at = None
             self._live -= 1
+            self._sweep()  # who has ended must not live on in here until its time comes
 
     def quiet_ns(self) -> int:
         """For how long nobody has to be woken."""
@@ -113,5 +114,7 @@ class Timer:
             self._set(heap[0][0])
 
     def _sweep(self) -> None:
+        if len(self._heap) <= SLACK * self._live + FEW:
+            return
         self._heap = [entry for entry in self._heap if entry[2].armed_at == entry[0]]
         heapify(self._heap)

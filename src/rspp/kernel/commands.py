@@ -5,7 +5,7 @@ Every one of them is checked as what it is: data from outside.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -78,7 +78,7 @@ class Commands:
         elif received.signal in ("talk_pressed", "talk_released"):
             k.prelude.talk(received.signal == "talk_pressed")
         elif received.signal == "digit":
-            self._digit(received.value or "")
+            self._digit(received.value or "", received.extensions)
 
     def _well_formed(self, received: i.ControlReceived) -> bool:
         gateway = self._kernel.gateway
@@ -145,10 +145,11 @@ class Commands:
             done = True
         return done
 
-    def _digit(self, digit: str) -> None:
+    def _digit(self, digit: str, extensions: dict[str, Any] | None) -> None:
+        """A key is a control event, with whatever the transport says of it in fields of its own namespace."""
         k = self._kernel
         event = self._desk.announce(SignalName.DIGIT_PRESSED, emitters.GATEWAY, digit=digit)
-        k.ingest("control", event)
+        k.ingest("control", msgspec.structs.replace(event, extensions=extensions) if extensions else event)
         k.prelude.keyed(digit)
 
     def unknown(self, received: i.UnknownReceived) -> None:

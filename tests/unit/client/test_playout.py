@@ -156,3 +156,30 @@ def test_whatever_happens_what_is_heard_rises_and_never_passes_what_was_sent(
         assert len(played) // 32 <= now // MS + 1
     reports = [report.heard_ms for report in ear.reports() if report.what == "position"]
     assert reports == sorted(reports)
+
+
+def test_a_turn_whose_end_is_all_that_is_left_of_it_has_been_played() -> None:
+    """So it is for a line that came back when everything but the end had gone over the old one."""
+    ear = Playout(16_000)
+    ear.start(0, "t1")
+    ear.frame(0, 3_200, b"", end=True)
+    ear.advance(20 * MS)
+    assert told(ear) == [("accepted", 0), ("completed", 200)]
+    assert not ear.active
+
+
+def test_a_stop_before_anything_was_played_is_the_end_of_it() -> None:
+    ear = playing(prebuffer_ms=200)
+    ear.stop(30 * MS, "t1", keep_ms=20)
+    ear.advance(60 * MS)
+    assert ear.heard_ms == 0
+    assert not ear.active
+
+
+def test_a_turn_that_is_announced_again_plays_whatever_was_said_of_it_on_the_line_before() -> None:
+    """The command to go on may have been lost with that line; frames come only of a turn that plays."""
+    ear = playing()
+    ear.pause(40 * MS, "t1")
+    ear.start(900 * MS, "t1")
+    assert ear.advance(920 * MS) == pcm(20)
+    assert ear.heard_ms == 60

@@ -167,3 +167,22 @@ def test_every_close_code_has_a_meaning_and_a_remedy() -> None:
 
 def test_no_control_message_in_messagepack_looks_like_an_audio_frame() -> None:
     assert all(msgspec.msgpack.encode(message)[0] != wire.FRAME_VERSION for message in (*CLIENT, *SERVER))
+
+
+@pytest.mark.parametrize("encoding", ["json", "msgpack"])
+def test_a_message_of_many_values_is_refused_when_it_has_cost_little(encoding: str) -> None:
+    """Sixty thousand bytes of them would keep everybody's loop for seventy milliseconds."""
+    extensions: dict[str, object] = {"a.b": [[]] * (wire.CONTROL_VALUES_MAX - 8)}
+    full = wire.Control(signal="digit", value="5", extensions=extensions)
+    assert wire.decode_client(wire.encode(full, encoding), encoding) == full
+    stuffing: tuple[object, ...] = (
+        [1] * wire.CONTROL_VALUES_MAX,
+        [[]] * wire.CONTROL_VALUES_MAX,
+        [{}] * 20_000,
+        {str(n): 1 for n in range(4_000)},
+    )
+    for many in stuffing:
+        stuffed = wire.Control(signal="digit", value="5", extensions={"a.b": many})
+        with pytest.raises(CodecError) as refused:
+            wire.decode_client(wire.encode(stuffed, encoding), encoding)
+        assert refused.value.code == "payload_too_large"

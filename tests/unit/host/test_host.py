@@ -178,15 +178,22 @@ def test_a_draining_host_takes_nobody_and_lets_a_running_turn_end() -> None:
     on_stage(scene)
 
 
-def test_a_session_that_outlasts_the_drain_is_ended_by_force_and_says_so() -> None:
+def test_a_session_that_outlasts_the_drain_is_cut_short_and_its_turn_aborts_with_its_evidence() -> None:
+    recorder = MemoryRecorder()
+
     async def scene(stage: Stage) -> None:
         caller = stage.call()
         await caller.speak()
         await caller.until_answered()
+        assert caller.seat is not None
         assert await stage.host.drain(100) == 1
-        assert caller.closed == "drain_deadline"
+        assert [signal.reason for signal in caller.signals("abort")] == ["policy_terminated"]
+        assert caller.seat.end_reason == "drain_deadline"
+        assert caller.closed is not None
+        kept = recorder.turns
+        assert len(kept) == len(recorder.stamps) == 1
 
-    on_stage(scene, graph_of(SLOW))
+    on_stage(scene, graph_of(SLOW), recorders=lambda _: recorder)
 
 
 def test_a_line_that_raises_is_a_line_that_is_cut_and_nobody_else_notices() -> None:
@@ -195,8 +202,8 @@ def test_a_line_that_raises_is_a_line_that_is_cut_and_nobody_else_notices() -> N
         broken.raises = True
         await asyncio.gather(broken.speak(), sound.speak())
         await sound.until("commit")
-        assert "disconnected" in broken.names()
-        assert stage.host.blamed["line:RuntimeError"] >= 1
+        assert broken.closed == "runtime_internal_error"
+        assert stage.host.blamed == {"line:RuntimeError": 1}
 
     on_stage(scene)
 

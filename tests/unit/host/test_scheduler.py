@@ -61,6 +61,20 @@ def test_control_that_comes_while_data_is_served_waits_for_one_quantum_at_most()
     assert following[:2] == (b, Lane.CONTROL)
 
 
+def test_a_session_that_ends_while_it_is_served_costs_no_other_tenant_its_turn() -> None:
+    scheduler = FairScheduler()
+    ending, waiting, new = Flow("ending", "a"), Flow("waiting", "b"), Flow("new", "a")
+    scheduler.wake(ending, Lane.DATA)
+    scheduler.wake(waiting, Lane.DATA)
+    scheduler.next()
+    scheduler.remove(ending)
+    scheduler.wake(new, Lane.DATA)
+    scheduler.served(ending, Lane.DATA, 16, False)
+    following = scheduler.next()
+    assert following is not None
+    assert following[0] is waiting
+
+
 def test_a_tenant_with_fifty_times_the_load_gets_half_while_another_has_any() -> None:
     scheduler = FairScheduler()
     hogs = [Flow(f"hog{n}", "hog") for n in range(50)]

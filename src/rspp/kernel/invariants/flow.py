@@ -7,7 +7,7 @@ from typing import Final
 
 from rspp.contract.event import NS_PER_MS, Audio, Event, Signal
 from rspp.contract.signals import SIGNALS
-from rspp.contract.words import EventKind, Lane
+from rspp.contract.words import Codec, EventKind, Lane
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.buffers import PARKED_MAX
@@ -113,7 +113,7 @@ class FlowChecks:
             self._voice_at = self._view.now
         if self._egress is None or not isinstance(payload, Audio) or call is None or call.modality != "tts":
             return
-        if payload.samples < 1 or payload.rate < 1:
+        if payload.samples < 1 or payload.rate < 1 or _miscounted(payload):
             return
         if (
             call.ended
@@ -143,8 +143,13 @@ class FlowChecks:
                     self._egress.items.pop()
 
     def _fenced(self, event: Event, signal: Signal) -> None:
-        if self._egress is not None and event.scope.turn_id is not None:
+        if self._egress is None:
+            return
+        if event.scope.turn_id is not None:
             self._egress.items.clear()
+        elif self._egress.items:
+            # Of a node or a call: what was left of the chunk that was being sent is cut off with it, and is no drop.
+            self._egress.items.popleft()
 
     def _capped(self, event: Event, signal: Signal) -> None:
         """What a cost cap cuts off never reaches the edge: from here on this turn's audio cannot be counted."""
@@ -437,3 +442,9 @@ class LevelChecks:
         if view.open_turn is not None:
             view.blame("INV-15", "up_between_turns", f"{old} -> {new} inside {view.open_turn.id}")
         self._level = new
+
+
+def _miscounted(audio: Audio) -> bool:
+    """Is it no chunk at all, for its bytes are not what it says? Such a one is refused, and never reaches an edge."""
+    counted = audio.codec is Codec.PCM16 and audio.data
+    return bool(counted) and len(audio.data) != 2 * audio.samples * audio.channels

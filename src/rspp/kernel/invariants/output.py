@@ -12,6 +12,8 @@ from rspp.kernel.invariants.view import CallSeen, SegmentSeen, TurnSeen, View
 
 FASTEST_CHARACTERS_PER_SECOND: Final = 20
 FORGED_MAX: Final = 512
+# A host's timer keeps whole milliseconds: what is due is done a little later, on the input that wakes the kernel.
+WAKE_LATE_NS: Final = 2 * NS_PER_MS
 
 
 class OutputChecks:
@@ -251,7 +253,7 @@ class OutputChecks:
     def watch(self) -> None:
         """What was asked to stop has stopped, or was made to."""
         view = self._view
-        grace = view.graph.policies.calls.cancel_grace_ms * NS_PER_MS
+        grace = view.graph.policies.calls.cancel_grace_ms * NS_PER_MS + WAKE_LATE_NS
         gone = []
         for call in view.calls.values():
             if call.ended:

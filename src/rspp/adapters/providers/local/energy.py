@@ -8,18 +8,16 @@ where models may run, `local-silero` is the better ear.
 from __future__ import annotations
 
 import math
-import sys
-from array import array
 from collections import deque
 from collections.abc import Mapping
-from operator import mul
 from typing import Final
 
 from rspp.contract.event import Audio, Event
+from rspp.contract.streams import RATES_HZ
 from rspp.contract.words import CancelMode, CancelReason, Codec, OutcomeClass
 from rspp.host.ports import Answer, CallRequest, ProviderError, ProviderInfo
+from rspp.media.level import mean_square
 
-RATES_HZ: Final = (8_000, 16_000, 24_000, 48_000)
 WINDOW_MS: Final = 20
 FLOOR_MS: Final = 1_500
 # Nothing below this level is speech, however quiet the room; and a call that begins with speech takes no floor above it.
@@ -51,11 +49,9 @@ class Loudness:
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, above / STEP_DB))))
 
 
-def level_db(window: array[int]) -> float:
+def level_db(window: bytes) -> float:
     """The level of 16 bit samples; 0 dB is full scale."""
-    if not window:
-        return SILENT_DB
-    mean = sum(map(mul, window, window)) / len(window)
+    mean = mean_square(window)
     return max(SILENT_DB, 10 * math.log10(mean / 32_768**2)) if mean else SILENT_DB
 
 
@@ -79,14 +75,7 @@ class Levels:
         data = self._held + audio.data
         whole = len(data) // size * size
         self._held = data[whole:]
-        return [level_db(_samples(data[at : at + size])) for at in range(0, whole, size)]
-
-
-def _samples(data: bytes) -> array[int]:
-    window = array("h", data)
-    if sys.byteorder == "big":
-        window.byteswap()
-    return window
+        return [level_db(data[at : at + size]) for at in range(0, whole, size)]
 
 
 class EnergyVad:

@@ -62,6 +62,8 @@ class SileroModel:
         self._rate = np.array(RATE_HZ, np.int64)
 
     def infer(self, batch: Sequence[Window]) -> list[Scored]:
+        if not batch:
+            return []
         sound = np.empty((len(batch), _BEFORE + WINDOW_SAMPLES), np.float32)
         for row, window in enumerate(batch):
             sound[row, :_BEFORE] = window.memory.before

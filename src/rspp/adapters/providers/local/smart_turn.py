@@ -51,6 +51,8 @@ class SmartTurnModel:
         self._log_mel = LogMel()
 
     def infer(self, batch: Sequence[bytes]) -> list[float]:
+        if not batch:
+            return []
         features = np.stack([self._features(pcm) for pcm in batch])
         (finished,) = self._session.run(None, {"input_features": features})
         return [min(1.0, max(0.0, float(row[0]))) for row in finished]

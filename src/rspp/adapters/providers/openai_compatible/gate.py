@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-import math
-import sys
 import wave
-from array import array
 from collections import deque
-from operator import mul
 from typing import Final
 
 from rspp.adapters.providers.openai_compatible.settings import SttSettings
+from rspp.media.level import mean_square
 
 BYTES_PER_SAMPLE: Final = 2
 FULL_SCALE: Final = 32768.0
@@ -61,11 +58,3 @@ class Utterance:
     def clear(self) -> None:
         self._frames.clear()
         self._held_ms = self._loud_ms = 0.0
-
-
-def mean_square(data: bytes) -> float:
-    """Of 16-bit samples, the least significant byte first."""
-    samples = array("h", data)
-    if sys.byteorder == "big":
-        samples.byteswap()
-    return math.fsum(map(mul, samples, samples)) / len(samples)

@@ -40,8 +40,8 @@ from rspp.contract.words import ConnectionState
 from rspp.host.ports import Refused, Seat
 from rspp.kernel.inputs import (
     AudioReceived,
-    ConnectionChanged,
     DeliveryReported,
+    Input,
     MalformedReceived,
     UnknownReceived,
 )
@@ -54,6 +54,10 @@ class Sitting(msgspec.Struct):
     resume: str
     reports: bool
     caller: Caller
+    # The session counts frames and messages over all its lines; these many were of former ones.
+    frames: int = 0
+    controls: int = 0
+    accepted: str | None = None  # the last turn that was said to be accepted
 
 
 class Front(Protocol):
@@ -63,8 +67,10 @@ class Front(Protocol):
     def open(self, hello: Hello, caller: Caller) -> Sitting: ...
     def resume(self, hello: Hello, caller: Caller) -> Sitting: ...
     def ended(self, sitting: Sitting) -> None: ...
+    def came(self, caller: Caller) -> None: ...
     def gone(self, caller: Caller) -> None: ...
     def soon(self, seat: Seat, report: DeliveryReported) -> None: ...
+    def tell(self, seat: Seat, state: ConnectionState) -> None: ...
 
 
 class Caller:
@@ -80,7 +86,8 @@ class Caller:
         self._out: AudioOut | None = None
         self._backlog: Backlog | None = None
         self._epoch = 0
-        self._controls = self._faults = self._replays = self._stale = 0
+        self._faults = self._replays = self._stale = 0
+        self._left = False  # the session knows that this line is over
         self._over = False  # the session has ended, or has another line
 
     # ---- the socket's peer ---------------------------------------------------------------------------------------
@@ -123,22 +130,33 @@ class Caller:
         elif isinstance(message, Hello):
             self._fault(PeerFault("hello_repeated", "hello was said already", "type"))
         else:
-            self._controls += 1
-            self._seat.ingest(as_input(message, self._controls))
+            self._control(as_input(message, self._sitting.controls + 1))
+
+    def on_opened(self) -> None:
+        self._front.came(self)
 
     def on_stall(self) -> None:
         self._tell(ConnectionState.STALL)
 
-    def on_closed(self, code: int) -> None:
+    def on_closing(self, code: CloseCode) -> None:
+        self._leave(code)
+
+    def on_closed(self, code: CloseCode | None) -> None:
         self._front.gone(self)
-        final = code in FINAL_CLOSES
+        self._leave(code)
+        self._over = True
         if self._backlog is not None:
             self._backlog.clear()
-        if not self._over:
-            self._tell(ConnectionState.ENDED if final else ConnectionState.DISCONNECTED)
-        if final and self._sitting is not None and not self._over:
+
+    def _leave(self, code: CloseCode | None) -> None:
+        """Tell the session, once, that this line carries nothing any more: is it over, or does it wait for another?"""
+        if self._left or self._over or self._sitting is None:
+            return
+        self._left = True
+        final = code in FINAL_CLOSES
+        self._tell(ConnectionState.ENDED if final else ConnectionState.DISCONNECTED)
+        if final:
             self._front.ended(self._sitting)
-        self._over = True
 
     def sweep(self, now: float) -> None:
         settings = self._settings
@@ -191,6 +209,7 @@ class Caller:
         self._epoch = sitting.seat.epoch
         settings = self._settings
         if self._in is not None:
+            self._in.count_from = sitting.frames
             self._backlog = Backlog(self._give, settings.held_frames_max, settings.held_drop, self._counters)
         self.socket.send_message(self._welcome(hello, sitting, resuming))
         if resuming:
@@ -217,9 +236,14 @@ class Caller:
         )
 
     def replaced(self) -> None:
-        """The session goes on over another line."""
-        self._tell(ConnectionState.DISCONNECTED)
+        """The session goes on over another line, and its counts with it; what still waits here is too late."""
+        self._leave(CloseCode.TAKEN_OVER)
         self._over = True
+        if self._sitting is not None and self._in is not None:
+            self._sitting.frames = self._in.next_frame
+        if self._backlog is not None:
+            self._counters.held_dropped += len(self._backlog)
+            self._backlog.clear()
         self.socket.close(CloseCode.TAKEN_OVER, "the session goes on over another line")
 
     # ---- what the peer does wrong --------------------------------------------------------------------------------
@@ -232,11 +256,19 @@ class Caller:
         if error.code in ("tag_unknown", "value_invalid") and error.path in ("type", ""):
             kind = _kind(data, self.socket.encoding)
             if kind is not None and kind.type not in CLIENT_TYPES:
-                self._controls += 1
-                core = "." not in kind.type
-                self._seat.ingest(UnknownReceived(kind.type, self._controls, None, core, kind.extensions))
+                place, core = self._sitting.controls + 1, "." not in kind.type
+                self._control(UnknownReceived(kind.type, place, None, core, kind.extensions))
                 return
         self._fault(error)
+
+    def _control(self, received: Input) -> None:
+        """Hand it in; where there is no room it is not taken, and whoever sent it is told."""
+        assert self._sitting is not None
+        self._sitting.controls += 1
+        if not self._seat.ingest(received) and not self._seat.ended:
+            self.socket.send_message(
+                Problem(code="session_busy", message="the session's inbox is full", retryable=True)
+            )
 
     def _fault(self, error: RsppError) -> None:
         """Refuse one message; the session hears of it, and so does whoever sent it. Too many end it."""
@@ -269,7 +301,7 @@ class Caller:
 
     def _tell(self, state: ConnectionState) -> None:
         if self._sitting is not None and not self._over:
-            self._seat.ingest(ConnectionChanged(state))
+            self._front.tell(self._seat, state)
 
     # ---- the session's line --------------------------------------------------------------------------------------
 
@@ -278,7 +310,14 @@ class Caller:
         if isinstance(payload, Audio):
             if self._out is not None and scope.turn_id is not None and self.socket.closing is None:
                 first = self._out.send(scope.turn_id, payload, scope.epoch)
-                if first and self._sitting is not None and not self._sitting.reports:
+                sitting = self._sitting
+                if (
+                    first
+                    and sitting is not None
+                    and not sitting.reports
+                    and sitting.accepted != scope.turn_id
+                ):
+                    sitting.accepted = scope.turn_id
                     # Not from within: the session is in the middle of its step.
                     self._front.soon(self._seat, DeliveryReported("accepted", scope.turn_id))
         elif isinstance(payload, Text):
@@ -294,7 +333,7 @@ class Caller:
         signal = event.payload
         if not isinstance(signal, Signal):
             return
-        if event.scope.epoch != self._epoch:
+        if event.scope.epoch > self._epoch:  # a turn of a former epoch may end late
             self._epoch = event.scope.epoch
             self._stale = 0
         self.socket.send_message(

@@ -47,6 +47,7 @@ class AudioIn:
         "_reader",
         "_ready",
         "_reorder_max",
+        "count_from",
     )
 
     def __init__(self, form: AudioFormat, rate: int, reorder_max: int, counters: Counters) -> None:
@@ -63,6 +64,12 @@ class AudioIn:
         self._missing: set[int] = set()  # bounded: MISSING_MAX
         self._held: dict[int, bytes] = {}  # bounded: reorder_max
         self._ready = 0  # the next frame that the codec must see
+        self.count_from = 0  # what the session's count is at when this line's begins
+
+    @property
+    def next_frame(self) -> int:
+        """Where the session's count goes on after this line."""
+        return self.count_from + self._next
 
     def take(self, frame: bytes) -> list[AudioReceived]:
         """The inputs that this frame completes, in order; raises a `PeerFault` or `MisuseError` about a frame alone."""
@@ -89,7 +96,7 @@ class AudioIn:
         if size & 1:
             raise MisuseError("audio_size_mismatch", "pcm16 has two bytes a sample", "frame")
         audio = Audio(sound, size >> 1, index, self._rate, 1, PCM16, bool(flags))
-        return [AudioReceived(audio, sequence, epoch)]
+        return [AudioReceived(audio, self.count_from + sequence, epoch)]
 
     def _out_of_order(self, sequence: int) -> None:
         """Note what was skipped; refuse what was not."""
@@ -132,4 +139,4 @@ class AudioIn:
         if isinstance(self._reader, OpusReader) and self._reader.concealed:
             self._counters.concealed += self._reader.concealed
             self._reader.concealed = 0
-        return AudioReceived(audio, sequence, header.epoch)
+        return AudioReceived(audio, self.count_from + sequence, header.epoch)

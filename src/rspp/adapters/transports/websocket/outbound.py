@@ -27,38 +27,56 @@ class Wire(Protocol):
 class AudioOut:
     """One connection's voice. A turn is announced before its first frame; on a full line its frames are let go."""
 
-    __slots__ = ("_counters", "_ordinal", "_plain_rate", "_sequence", "_wire", "_writer", "turn_id")
+    __slots__ = (
+        "_counters",
+        "_ordinal",
+        "_plain_rate",
+        "_sequence",
+        "_unwritten",
+        "_wire",
+        "_writer",
+        "_writing",
+        "turn_id",
+    )
 
     def __init__(self, form: AudioFormat, wire: Wire, counters: Counters) -> None:
         self._wire, self._counters = wire, counters
         self._writer = Writer(form.codec, form.rate, form.frame_ms)
         self._plain_rate = form.rate if form.codec is PCM16 else 0
         self._ordinal = self._sequence = 0
+        self._unwritten = False  # nothing of the turn has been written yet
+        self._writing = False  # the writer knows where the turn's stream is: the last chunk went through it
         self.turn_id: str | None = None
 
     def send(self, turn_id: str, audio: Audio, epoch: int) -> bool:
-        """Write a chunk; says whether it is the first of its turn here."""
-        first = turn_id != self.turn_id
-        if first:
-            self._begin(turn_id, audio)
+        """Write a chunk; says whether now the first of its turn was written here."""
+        if turn_id != self.turn_id:
+            self._begin(turn_id)
+        written = self._sequence
         if audio.channels != 1 or audio.codec is not PCM16:
             self._counters.out_dropped += 1  # pipelines speak PCM16 mono; what else there is has no way here
-            return first
-        if self._wire.full and not audio.end:
+        elif self._wire.full and not audio.end:
             self._skip(audio)
         elif audio.rate == self._plain_rate:
+            self._writing = False
             self._frame(audio.sample_index, audio.data, epoch, audio.end)
         else:
             self._converted(audio, epoch)
-        return first
+        if self._unwritten and self._sequence != written:
+            self._unwritten = False
+            return True
+        return False
 
-    def _begin(self, turn_id: str, audio: Audio) -> None:
+    def _begin(self, turn_id: str) -> None:
         self.turn_id = turn_id
         self._ordinal = self._ordinal % TURNS_MAX + 1
-        self._writer.restart(audio.sample_index, audio.rate)
+        self._unwritten, self._writing = True, False
         self._wire.send_message(Playback(action="start", turn_id=turn_id, turn=self._ordinal))
 
     def _converted(self, audio: Audio, epoch: int) -> None:
+        if not self._writing:
+            self._writer.restart(audio.sample_index, audio.rate)
+            self._writing = True
         for place, data in self._writer.write(audio.data, audio.rate) if audio.data else ():
             self._frame(place, data, epoch)
         if audio.end:
@@ -69,7 +87,8 @@ class AudioOut:
     def _skip(self, audio: Audio) -> None:
         """What is not sent leaves its gap in the stream, so that what follows stands where it belongs."""
         self._counters.out_dropped += 1
-        self._writer.skip(audio.samples, audio.rate)
+        if self._writing:
+            self._writer.skip(audio.samples, audio.rate)
 
     def _frame(self, place: int, data: bytes, epoch: int, end: bool = False) -> None:
         sequence = self._sequence

@@ -10,6 +10,7 @@ import secrets
 import socket as sockets
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -33,9 +34,9 @@ from rspp.adapters.transports.websocket.settings import Settings
 from rspp.adapters.transports.websocket.socket import Socket, loop_time
 from rspp.contract.errors import MisuseError
 from rspp.contract.wire import CloseCode, Hello
-from rspp.contract.words import CORE_SCHEMA_VERSION
+from rspp.contract.words import CORE_SCHEMA_VERSION, ConnectionState
 from rspp.host.ports import Bootstrap, Door, Refused, Seat, TransportInfo
-from rspp.kernel.inputs import DeliveryReported
+from rspp.kernel.inputs import ConnectionChanged, DeliveryReported
 from rspp.media.transcode import RATES, codecs
 
 KIND: Final = "websocket"
@@ -87,6 +88,8 @@ class WebSocketTransport:
             set()
         )  # bounded: connections_max, and as many again that are being closed
         self._sittings: dict[str, Sitting] = {}  # bounded: by the sessions that the host keeps
+        self._untold: deque[tuple[Seat, ConnectionState]] = deque()  # bounded: a few for each of the sittings
+        self._stopping = False
         self._connects: Allowance
         self._empty = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -127,11 +130,14 @@ class WebSocketTransport:
             enable_auto_pong=False,  # pings count as messages
             use_aiofastnet=False,
             logger_name=_logger(),
+            ssl_handshake_timeout=settings.handshake_ms / 1000 if self._tls else None,
+            ssl_shutdown_timeout=settings.close_ms / 1000 if self._tls else None,
         )
         self._sweep()
 
     async def stop(self, reason: str) -> None:
         """No new callers; those there are hear why, and their sessions are left to the host."""
+        self._stopping = True
         if self._server is not None:
             self._server.close()
         for caller in list(self._callers):
@@ -148,15 +154,18 @@ class WebSocketTransport:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._sittings.clear()
+        self._untold.clear()
 
     def _sweep(self) -> None:
+        # First of all: whatever befalls one caller here, the others' deadlines are kept.
+        self._sweeper = self._loop.call_later(self.settings.sweep_ms / 1000, self._sweep)
         now = self._loop.time()
         for caller in list(self._callers):
             caller.sweep(now)
         # A session may end, or break, with nobody on its line to be told.
         for sitting in [sitting for sitting in self._sittings.values() if sitting.seat.ended]:
             self.ended(sitting)
-        self._sweeper = self._loop.call_later(self.settings.sweep_ms / 1000, self._sweep)
+        self._tell_untold()
 
     # ---- who comes in --------------------------------------------------------------------------------------------
 
@@ -168,8 +177,9 @@ class WebSocketTransport:
         if not handshake.origin_allowed(request, self.settings):
             refusal = handshake.refusal(HTTPStatus.FORBIDDEN, "this origin may not open sockets here\n")
             return WSUpgradeResponseWithListener(refusal, None)
-        if len(self._callers) >= 2 * self.settings.connections_max:
-            refusal = handshake.refusal(HTTPStatus.SERVICE_UNAVAILABLE, "too many sockets\n")
+        if self._stopping or len(self._callers) >= 2 * self.settings.connections_max:
+            why = "this server stops\n" if self._stopping else "too many sockets\n"
+            refusal = handshake.refusal(HTTPStatus.SERVICE_UNAVAILABLE, why)
             return WSUpgradeResponseWithListener(refusal, None)
         agreed = handshake.agree(request, self.settings)
         caller = self._caller(agreed)
@@ -186,8 +196,6 @@ class WebSocketTransport:
         refusal = self._refusal(agreed, now)
         if refusal is not None:
             socket.turn_away = refusal
-        self._callers.add(caller)
-        self.counters.connections += 1
         return caller
 
     def _refusal(self, agreed: Agreed, now: float) -> CloseCode | None:
@@ -199,6 +207,11 @@ class WebSocketTransport:
         return None if agreed.encoding else CloseCode.SUBPROTOCOL_UNSUPPORTED
 
     # ---- what callers need ---------------------------------------------------------------------------------------
+
+    def came(self, caller: Caller) -> None:
+        """Its handshake was whole: until then there is nobody, and may never be."""
+        self._callers.add(caller)
+        self.counters.connections = len(self._callers)
 
     def open(self, hello: Hello, caller: Caller) -> Sitting:
         """A new session."""
@@ -245,6 +258,19 @@ class WebSocketTransport:
     def soon(self, seat: Seat, report: DeliveryReported) -> None:
         self._loop.call_soon(seat.ingest, report)
 
+    def tell(self, seat: Seat, state: ConnectionState) -> None:
+        """What a line does is told in order and never lost: a session that knew nothing of it would wait for ever."""
+        if any(waiting is seat for waiting, _ in self._untold) or not seat.ingest(ConnectionChanged(state)):
+            self._untold.append((seat, state))
+
+    def _tell_untold(self) -> None:
+        full: set[str] = set()
+        for _ in range(len(self._untold)):
+            seat, state = self._untold.popleft()
+            if seat.session_id in full or not (seat.ended or seat.ingest(ConnectionChanged(state))):
+                full.add(seat.session_id)
+                self._untold.append((seat, state))
+
 
 def _listen(settings: Settings) -> sockets.socket:
     """A socket that listens, with a bound on what the system keeps for each of its connections."""
@@ -253,6 +279,7 @@ def _listen(settings: Settings) -> sockets.socket:
     try:
         listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
         listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, settings.socket_send_bytes)
+        listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, settings.socket_receive_bytes)
         listening.bind((settings.host, settings.port))
         listening.setblocking(False)
     except OSError as error:
@@ -262,9 +289,12 @@ def _listen(settings: Settings) -> sockets.socket:
     return listening
 
 
-def _logger() -> logging.Logger:
-    """Only what is a defect of ours is worth a line; what peers do wrong is counted, and may be a thousand times a second."""
+def _logger() -> logging.LoggerAdapter[logging.Logger]:
+    """Only what is a defect of ours is worth a line; what peers do wrong is counted, and may be a thousand times a second.
+
+    An adapter, because picows gives a plain logger a child for each socket, and children do not pass their parent's filter.
+    """
     logger = logging.Logger("rspp.websocket", logging.ERROR)  # noqa: LOG001 - ours alone, so that the filter is
     logger.parent = logging.getLogger("rspp")
     logger.addFilter(lambda record: bool(record.exc_info))
-    return logger
+    return logging.LoggerAdapter(logger, {})

@@ -34,6 +34,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replays_max: int = 16
     stale_frames_max: int = 100  # two seconds in which a client may not have heard of a new epoch
 
+    # What the operating system may hold of it. What is there is read and dealt with at once, so this is also how long one
+    # client may keep everybody's loop: a hundred frames.
+    socket_receive_bytes: int = 65_536
+
     # Audio on its way in: frames out of order that wait for those before them, and frames the session had no room for.
     reorder_frames_max: int = 3
     held_frames_max: int = 50

@@ -8,9 +8,10 @@ that a frame needs no clock.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, Protocol
 
-from picows import WSFrame, WSListener, WSMsgType, WSTransport
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 from picows.picows import WSCloseHandshake
 
 from rspp.adapters.transports.websocket.allowance import Allowance
@@ -32,8 +33,16 @@ class Peer(Protocol):
     def on_audio(self, frame: bytes) -> None: ...
     def on_control(self, data: bytes) -> None: ...
     def on_stall(self) -> None: ...
-    def on_closed(self, code: int) -> None:
-        """The socket is gone. `code` is ours if we closed it, else the peer's, or 1006."""
+    def on_opened(self) -> None:
+        """The handshake is whole."""
+        ...
+
+    def on_closing(self, code: CloseCode) -> None:
+        """We are closing: nothing that is sent from now on arrives."""
+        ...
+
+    def on_closed(self, code: CloseCode | None) -> None:
+        """The socket is gone: closed by us with this code, by the peer's hanging up (`normal`), or lost."""
         ...
 
 
@@ -71,6 +80,7 @@ class Socket(WSListener):
         self._transport = transport
         limit = self.settings.write_bytes_max
         transport.underlying_transport.set_write_buffer_limits(high=limit, low=limit // 2)
+        self.peer.on_opened()
         if self.turn_away is not None:
             self.close(self.turn_away, CODES[self.turn_away.word].meaning)
 
@@ -88,7 +98,7 @@ class Socket(WSListener):
             self.close(CloseCode.FLOOD, "more than welcome's limits allow")
         elif size > self.settings.message_bytes_max:
             self.close(CloseCode.MESSAGE_TOO_LARGE, f"at most {self.settings.message_bytes_max} bytes")
-        elif kind is BINARY and frame.fin and not frame.rsv1:
+        elif kind is BINARY and frame.fin and not frame.rsv1 and not self._parts:
             data = frame.get_payload_as_bytes()
             if size and data[0] == FRAME_TAG:
                 self.peer.on_audio(data)
@@ -100,13 +110,12 @@ class Socket(WSListener):
             self._part(frame)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
-        ours = self.closing
-        handshake: WSCloseHandshake | None = transport.close_handshake
-        theirs = handshake.recv if handshake is not None else None
-        code = int(ours) if ours is not None else _code(theirs.code) if theirs else 1006
+        ours, theirs = self.closing, None
+        if ours is None:
+            ours, theirs = _ended_by(transport.close_handshake)
         self.counters.closed(ours.word if ours is not None else "peer")
         self.closing = ours or CloseCode.GOING_AWAY  # whatever is said from now on is said to nobody
-        self.peer.on_closed(code)
+        self.peer.on_closed(ours or theirs)
 
     def pause_writing(self) -> None:
         self.full = True
@@ -121,17 +130,23 @@ class Socket(WSListener):
         if frame.msg_type is WSMsgType.PING:
             transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type is WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code())
+            code = frame.get_close_code()
+            # Where none was given picows says so with a code of its own, 0, which must not be sent.
+            transport.send_close(WSCloseCode.OK if code == WSCloseCode.NO_INFO else code)
             transport.disconnect()
 
     def _part(self, frame: WSFrame) -> None:
         """A message that came in parts, or packed."""
         data = frame.get_payload_as_bytes()
-        if frame.msg_type is not WSMsgType.CONTINUATION:
+        follows = frame.msg_type is WSMsgType.CONTINUATION
+        if follows != bool(self._parts):
+            self.close(CloseCode.MALFORMED, "parts of two messages, or of none")
+            return
+        if not follows:
             if frame.rsv1 and self._deflate is None:
                 self.close(CloseCode.COMPRESSION_REFUSED, "no compression was agreed")
                 return
-            self._parts, self._parts_bytes = [], 0
+            self._parts_bytes = 0
             self._parts_type, self._parts_packed = frame.msg_type, frame.rsv1
         self._parts.append(data)
         self._parts_bytes += len(data)
@@ -204,11 +219,13 @@ class Socket(WSListener):
         self.closing = code
         # picows takes any number for a code; its stub knows those of the standard alone.
         self._transport.send_close(code, code.word.encode())  # type: ignore[arg-type]
+        self.peer.on_closing(code)
 
     def abort(self, code: CloseCode) -> None:
         """End it now; nothing can be said any more."""
         self.closing = code
         self._transport.disconnect(graceful=False)
+        self.peer.on_closing(code)
 
     def sweep(self, now: float) -> None:
         """Refill what may be spent, and end what has lasted too long."""
@@ -241,6 +258,18 @@ def loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _code(code: object) -> int:
-    """A close code has a number, and for the standard's own picows gives a name."""
-    return int(getattr(code, "value", code))  # type: ignore[call-overload, no-any-return]
+# What picows closes with by itself, and what we call it.
+_FRAMING: Final[Mapping[object, CloseCode]] = {
+    WSCloseCode.PROTOCOL_ERROR: CloseCode.MALFORMED,
+    WSCloseCode.INVALID_TEXT: CloseCode.MALFORMED,
+    WSCloseCode.MESSAGE_TOO_BIG: CloseCode.MESSAGE_TOO_LARGE,
+}
+
+
+def _ended_by(handshake: WSCloseHandshake | None) -> tuple[CloseCode | None, CloseCode | None]:
+    """The code of an end that we did not ask for: picows's in our name, or the peer's, of which only 1000 says something."""
+    if handshake is None:
+        return None, None
+    if handshake.recv is not None:
+        return None, CloseCode.NORMAL if handshake.recv.code == WSCloseCode.OK else None
+    return (_FRAMING.get(handshake.sent.code) if handshake.sent is not None else None), None

@@ -14,18 +14,22 @@ from rspp.adapters.transports.loopback import (
     HangUp,
     Loopback,
     LoopClock,
+    Press,
     Say,
     Step,
     UntilAnswered,
     UntilHeard,
     Wait,
+    Write,
     ask,
 )
 from rspp.adapters.transports.loopback.script import level_of
 from rspp.contract.errors import MisuseError
+from rspp.contract.event import Audio, Event, Scope, Signal
+from rspp.contract.words import EventKind, PayloadClass
 from rspp.host.clock import MachineClock
 from rspp.host.host import Host, HostSettings
-from rspp.host.ports import Refused
+from rspp.host.ports import Bootstrap, Line, Refused
 from rspp.host.recorder import MemoryRecorder
 from rspp.host.registry import Registry
 from rspp.kernel import inputs as i
@@ -195,3 +199,96 @@ def test_stopping_the_transport_makes_its_callers_hang_up() -> None:
     outcomes = run_virtual(main([[Wait(60_000)]] * 3))
     assert [outcome.reason for outcome in outcomes] == ["drained"] * 3
     assert all(outcome.frames < 100 for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("step", "received"),
+    [
+        (Write("When do you open?"), i.TextReceived("When do you open?", 1)),
+        (Press("5"), i.ControlReceived("digit", 1, value="5")),
+    ],
+)
+def test_what_is_typed_or_pressed_is_answered_like_what_is_said(step: Step, received: i.Input) -> None:
+    caller, outcome, inputs = call(Wait(200), step, UntilAnswered(), HangUp())
+    assert outcome.unheard == ()
+    assert [one for _, one in inputs.took_all if isinstance(one, type(received))] == [received]
+    frames = [one for _, one in inputs.took_all if isinstance(one, i.AudioReceived)]
+    assert [one.transport_sequence for one in frames] == list(range(outcome.frames))
+    (playing,) = caller.speaker.turns.values()
+    assert playing.completed
+
+
+def test_a_caller_can_be_told_what_to_do_next_while_it_goes_on() -> None:
+    async def main() -> tuple[CallerOutcome, list[str]]:
+        clock = LoopClock(asyncio.get_running_loop())
+        host = Host(Registry(providers=providers(), nodes=factories()), clock=clock)
+        host.publish(compile_text(SPEC))
+        await host.start()
+        transport = Loopback(clock=clock)
+        await transport.start(host)
+        heard: list[str] = []
+        caller = Caller([Wait(60_000)], clock, ear=lambda event: heard.append(type(event.payload).__name__))
+        task = transport.place(caller)
+        await asyncio.sleep(1)
+        caller.next(Write("Hello?"), UntilAnswered(), HangUp())
+        outcome = await task
+        await transport.stop("done")
+        await host.stop()
+        return outcome, heard
+
+    outcome, heard = run_virtual(main())
+    assert outcome.unheard == ()
+    assert outcome.frames < 60_000 // 20
+    assert {"Signal", "Audio", "Text"} <= set(heard)
+
+
+class Deaf:
+    """A session that ends for nobody."""
+
+    session_id, epoch, ended = "s", 1, False
+    graph = compile_text(SPEC)
+
+    def open(self, bootstrap: Bootstrap, line: Line) -> Deaf:
+        return self
+
+    def find(self, session_id: str) -> None: ...
+    def attach(self, line: Line) -> None: ...
+
+    def ingest(self, received: i.Input) -> bool:
+        return True
+
+
+def test_a_session_that_does_not_let_go_keeps_nobody_from_stopping() -> None:
+    async def main() -> tuple[float, list[Caller], int]:
+        loop = asyncio.get_running_loop()
+        transport = Loopback([[Wait(60_000)], [HangUp()]], clock=LoopClock(loop))
+        await transport.start(Deaf())
+        await asyncio.sleep(0.5)
+        before = loop.time()
+        await transport.stop("enough")
+        return loop.time() - before, transport.callers, len(asyncio.all_tasks())
+
+    took_s, callers, tasks = run_virtual(main())
+    assert took_s <= 5.1
+    assert [caller.close_reason for caller in callers] == ["enough", "enough"]
+    assert tasks == 1
+
+
+def test_a_line_that_was_closed_hears_nothing() -> None:
+    async def main() -> tuple[list[Event], dict[str, object]]:
+        heard: list[Event] = []
+        clock = LoopClock(asyncio.get_running_loop())
+        caller = Caller([Wait(1_000)], clock, ear=heard.append)
+        transport = Loopback(clock=clock)
+        await transport.start(Deaf())
+        transport.place(caller)
+        await asyncio.sleep(0.1)
+        caller.close("over")
+        scope = Scope(session_id="s", tenant_id="t", pipeline_version="v1", epoch=1, turn_id="t1")
+        caller.send(Event(scope, EventKind.AUDIO, 1, 1, Audio(bytes(640), 320, 0), PayloadClass.AUDIO_RAW))
+        signal = Signal("turn_open", "RK-01")
+        caller.announce(Event(scope, EventKind.CONTROL, 2, 2, signal, PayloadClass.METADATA))
+        await transport.stop("over")
+        return heard, dict(caller.speaker.turns)
+
+    assert run_virtual(main()) == ([], {})

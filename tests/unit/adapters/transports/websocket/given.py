@@ -95,11 +95,12 @@ class FakeDoor:
         self.seats: dict[str, FakeSeat] = {}
         self.refusal: Refused | None = None
         self.graph = voice_template()
+        self.kind = FakeSeat
 
     def open(self, bootstrap: Bootstrap, line: Line) -> FakeSeat:
         if self.refusal is not None:
             raise self.refusal
-        seat = FakeSeat(f"s-{len(self.seats) + 1}", bootstrap, line, self.graph)
+        seat = self.kind(f"s-{len(self.seats) + 1}", bootstrap, line, self.graph)
         self.seats[seat.session_id] = seat
         return seat
 

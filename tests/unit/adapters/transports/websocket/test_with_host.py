@@ -12,7 +12,7 @@ import pytest
 from picows import WSMsgType
 
 from rspp.adapters.transports.websocket import WebSocketTransport
-from rspp.client import Call, Client, ConnectionLost
+from rspp.client import Call, Client, ConnectionLost, Frame
 from rspp.contract.event import Signal
 from rspp.contract.wire import AudioFormat, Caption, Playback, Pong, Problem, Told
 from rspp.contract.words import Codec, ConnectionState
@@ -206,40 +206,52 @@ def _files() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.proves("F-084")
 def test_a_wav_is_streamed_both_controls_act_garbage_is_answered_and_an_abrupt_close_leaves_nothing(
     tmp_path: Path,
 ) -> None:
     write_wav(tmp_path / "question.wav", Sound(LOUD * 30, 16_000))
 
     async def main() -> None:
+        before = _files()
         async with runtime(LONG + "policies: {limits: {disconnect_ms_max: 200}}\n") as (host, transport):
             async with Client.connect(transport.url) as call:
                 await call.send_audio(read_wav(tmp_path / "question.wav").pcm)
+                partial = await call.until(lambda e: isinstance(e, Caption) and e.role == "user")
+                assert isinstance(partial, Caption)
+                assert partial.text
+                assert not partial.final
+                # Not a frame of silence has been sent: it is the control that ends the turn.
                 call.control("end_of_utterance")
+                final = await call.until(lambda e: isinstance(e, Caption) and e.role == "user" and e.final)
+                assert isinstance(final, Caption)
+                assert final.text.startswith(partial.text)
+                opened = await call.signal("turn_open")
                 silence = asyncio.create_task(call.send_silence(20_000))
-                seen: set[object] = set()
-                started: Told | None = None
-                while started is None or not seen >= {"user partial", "assistant"}:
-                    event = await call.until(lambda e: isinstance(e, Caption | Told))
-                    if isinstance(event, Caption):
-                        of_user = f"user {'final' if event.final else 'partial'}"
-                        seen.add(of_user if event.role == "user" else event.role)
-                    elif isinstance(event, Told) and event.signal == "playback_started":
-                        started = event
+                reply = await call.until(lambda e: isinstance(e, Frame) and any(e.pcm))
+                assert isinstance(reply, Frame)
+                assert reply.turn_id == opened.turn_id
                 call.cancel()
                 stopped = await call.until(lambda e: isinstance(e, Playback) and e.action == "stop")
                 assert isinstance(stopped, Playback)
-                assert stopped.turn_id == started.turn_id
+                assert stopped.turn_id == opened.turn_id
+                await call.signal("abort")
                 call._transport.send(WSMsgType.BINARY, b"\x01garbage")
                 problem = await call.until(lambda e: isinstance(e, Problem))
                 assert isinstance(problem, Problem)
                 assert problem.code == "truncated"
                 call.ping(1)
                 await call.until(lambda e: isinstance(e, Pong))
+                async with Client.connect(transport.url) as another:
+                    assert another.welcome.session != call.welcome.session
                 silence.cancel()
                 await call.drop()
             await eventually(lambda: not host.sessions)
+            await eventually(lambda: not transport._sittings)
             assert transport.counters.connections == 0
+        mine = asyncio.current_task()
+        assert [task for task in asyncio.all_tasks() if task is not mine] == []
+        await eventually(lambda: _files() == before)
 
     asyncio.run(main())
 
