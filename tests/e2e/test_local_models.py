@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from rspp.adapters.providers.local import providers, readiness
 from rspp.adapters.transports.loopback.script import level_of
-from rspp.cli.run import command
 from rspp.cli.demo import SECOND, VOICE, spoken
 from rspp.cli.demo import command as demo
+from rspp.cli.run import command
 from rspp.host.ports import ReactiveProvider
 from rspp.media.resample import resample
 from rspp.media.wav import Sound, read_wav, write_wav

@@ -17,8 +17,8 @@ import pytest
 from click.testing import CliRunner
 
 from rspp.adapters.providers.local import readiness
-from rspp.cli.run import command
 from rspp.cli.demo import VOICE
+from rspp.cli.run import command
 from rspp.host.discovery import discover
 from rspp.media.wav import write_wav
 from rspp.nodes import factories
