@@ -297,6 +297,7 @@ class IdentityChecks:
         self._sequence = 0
         self._keys: dict[str, int] = {}
         self._repeat: str | None = None
+        self._first: str | None = None  # the key that the input in hand brought for the first time
         self.on_input: Mapping[type, Callable[..., None]] = {
             i.TextReceived: self._keyed,
             i.ControlReceived: self._keyed,
@@ -305,7 +306,7 @@ class IdentityChecks:
         self.on_signal: Mapping[str, Callable[[Event, Signal], None]] = {
             "duplicate_dropped": lambda event, signal: self._deduped(),
             "stale_epoch_reject": lambda event, signal: self._deduped(),
-            "abi_rejected": lambda event, signal: self._deduped(),
+            "abi_rejected": lambda event, signal: self._refused(),
             "turn_open_proposed": self._proposed,
             "cancel": self._proposed,
         }
@@ -313,7 +314,7 @@ class IdentityChecks:
     def _keyed(self, received: i.TextReceived | i.ControlReceived) -> None:
         view = self._view
         key = received.idempotency_key
-        self._repeat = None
+        self._repeat = self._first = None
         # An empty key names nothing.
         if not key or (received.epoch is not None and received.epoch != view.epoch):
             return
@@ -323,8 +324,16 @@ class IdentityChecks:
             self._repeat = key
             return
         self._keys[key] = view.now
+        self._first = key
         if len(self._keys) > KEYS_MAX:
             del self._keys[next(iter(self._keys))]
+
+    def _refused(self) -> None:
+        """What was refused for its form was not done: its key may come again."""
+        self._repeat = None
+        if self._first is not None:
+            self._keys.pop(self._first, None)
+            self._first = None
 
     def _deduped(self) -> None:
         self._repeat = None
