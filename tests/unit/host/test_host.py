@@ -220,6 +220,7 @@ class Raising:
         deeper()
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_node_that_recurses_for_ever_fails_its_own_turn_and_no_other_session() -> None:
     async def scene(stage: Stage) -> None:
         bad, good = stage.call(pipeline_version="graph/recursing@v1"), stage.call()
@@ -407,6 +408,7 @@ class Blocking:
             pass
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_node_that_blocks_the_loop_is_blamed_by_name_and_broken_and_the_others_go_on() -> None:
     async def scene(stage: Stage) -> None:
         bad, good = stage.call(pipeline_version="graph/recursing@v1"), stage.call()

@@ -140,6 +140,7 @@ def stops() -> None:
     raise StopIteration
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("work", "error"),
     [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import sys
 import threading
 import time
@@ -193,16 +192,6 @@ def recurse_forever() -> None:
 
 def recurse() -> None:
     recurse()
-
-
-@pytest.fixture
-def uncollected() -> Iterator[None]:
-    """No collection meanwhile: a test library watches the collector, and what strikes its watcher instead of the node, or finds
-    it without stack, is reported as a fault of the test. The node would be struck once more.
-    """
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @pytest.mark.parametrize("hook", [forever, recurse_forever])
