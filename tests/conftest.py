@@ -80,3 +80,15 @@ class FeatureTrace:
         cache = getattr(self.config, "cache", None)  # absent under -p no:cacheprovider
         if cache is not None and self.outcomes:
             cache.set(OUTCOMES_KEY, {**cache.get(OUTCOMES_KEY, {}), **self.outcomes})
+
+
+@pytest.fixture(scope="session")
+def models() -> None:
+    """Every model of a default pipeline is on this machine: fetched once into the user's cache, by the command's own code."""
+    from rspp.adapters.providers.local.catalogue import CATALOGUE
+    from rspp.adapters.providers.local.fetch import fetch
+    from rspp.adapters.providers.local.weights import cache_folder, is_present
+
+    for weights in CATALOGUE.values():
+        if weights.by_default and not is_present(weights, cache_folder()):
+            fetch(weights, cache_folder(), lambda line: None)

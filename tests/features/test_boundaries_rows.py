@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 import pytest
 from click.testing import CliRunner
 
-from rspp.adapters.providers.local import readiness
-from rspp.cli.demo import VOICE
 from rspp.cli.run import command
 from rspp.host.discovery import discover
 from rspp.media.wav import write_wav
@@ -191,11 +189,6 @@ def test_a_kernel_that_calls_a_model_past_the_adapters_is_found(room: str, plant
     assert len(past_the_adapters(room, f"{text}\n\n{planted}\n")) == 1
 
 
-LACKING = [
-    name
-    for name in ("local-silero", "local-smart-turn", "local-whisper", "local-smollm2", VOICE)
-    if readiness(name) != "ready"
-]
 EXAMPLE = (ROOT / "examples" / "voice-assistant.yaml").read_text(encoding="utf-8")
 
 
@@ -210,7 +203,7 @@ def run(spec: str, tmp_path: Path) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.proves("NF-023")
-@pytest.mark.skipif(bool(LACKING), reason=f"not ready: {', '.join(LACKING)}")
+@pytest.mark.usefixtures("models")
 def test_the_whole_pipeline_runs_offline_on_local_models_and_then_on_others_by_configuration_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

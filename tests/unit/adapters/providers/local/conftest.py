@@ -1,4 +1,4 @@
-"""The real models, fetched once into the user's cache, and things to hear."""
+"""Things to hear. The models themselves are a fixture of all tests, `models`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from rspp.adapters.providers.local.catalogue import CATALOGUE
-from rspp.adapters.providers.local.fetch import fetch
 from rspp.adapters.providers.local.hibari import _load, _speak
-from rspp.adapters.providers.local.weights import cache_folder, is_present
 from tests.unit.adapters.providers.local.driving import Say
-
-
-@pytest.fixture(scope="session")
-def models() -> None:
-    """Every model of a default pipeline is on this machine."""
-    for weights in CATALOGUE.values():
-        if weights.by_default and not is_present(weights, cache_folder()):
-            fetch(weights, cache_folder(), lambda line: None)
 
 
 @pytest.fixture(scope="session")
