@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from rspp.adapters.transports.loopback import HangUp, Loopback, LoopClock, UntilAnswered, ask
@@ -48,8 +49,8 @@ class Capture(MemoryRecorder):
     def took(self, at: int, received: i.Input) -> None:
         self.inputs.append((at, received))
 
-    def did(self, at: int, effect: fx.Effect) -> None:
-        self.effects.append((at, effect))
+    def did(self, at: int, effects: Sequence[fx.Effect]) -> None:
+        self.effects += [(at, effect) for effect in effects]
 
     def of(self, kind: type[i.Input]) -> list[i.Input]:
         return [received for _, received in self.inputs if isinstance(received, kind)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -41,9 +41,10 @@ class Asked(MemoryRecorder):
         super().__init__()
         self.histories: list[tuple[Message, ...]] = []
 
-    def did(self, at: int, effect: Effect) -> None:
-        if isinstance(effect, Invoke) and effect.modality == "llm":
-            self.histories.append(effect.history)
+    def did(self, at: int, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Invoke) and effect.modality == "llm":
+                self.histories.append(effect.history)
 
 
 class Mouth:

@@ -8,6 +8,7 @@ handed in to the line being told to stop, and when the detector first said that 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Final
 
@@ -69,7 +70,7 @@ class Ear:
                 self.at.append(at)
             self._loud = loud
 
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:  # noqa: ARG002 - the port's signature
         return None
 

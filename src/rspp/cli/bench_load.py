@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from time import monotonic_ns, process_time_ns
 from typing import Final, Protocol
 
@@ -169,7 +170,7 @@ class Caller:
         if received.__class__ is AudioReceived:
             self._into.add(at - self.first_due - received.transport_sequence * FRAME_NS)
 
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:  # noqa: ARG002 - the port's signature
         return None
 

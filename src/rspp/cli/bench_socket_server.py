@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from time import monotonic_ns, process_time_ns
 
 import msgspec
@@ -60,7 +61,7 @@ class Listener:
             data: bytes = received.audio.data
             self._into.add(at - int.from_bytes(data[STAMP], "little"))
 
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:  # noqa: ARG002 - the port's signature
         return None
 

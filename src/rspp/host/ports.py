@@ -25,11 +25,13 @@ from rspp.contract.event import Audio, Event, Note, Sample, Text
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.words import CancelMode, CancelReason, OutcomeClass
 from rspp.kernel.effects import Effect, Invoke, Message
+from rspp.kernel.hosting import Output
 from rspp.kernel.inputs import Input
 from rspp.kernel.snapshot import OpenRequest
 from rspp.spec.graph import GraphDefinition
 
 __all__ = [
+    "EVIDENCE_LATER",
     "Answer",
     "AsyncNode",
     "Bootstrap",
@@ -50,9 +52,13 @@ __all__ = [
     "Recorder",
     "Refused",
     "Seat",
+    "Stepped",
     "Store",
+    "Tell",
+    "TellsSession",
     "Transport",
     "TransportInfo",
+    "WatchesNodes",
 ]
 
 CallRequest = Invoke  # what the kernel asks of a provider is what the provider is asked
@@ -330,18 +336,51 @@ class Inference(Protocol[RequestT_contra, ResultT_co]):
 # ---- evidence and state ---------------------------------------------------------------------------------------------
 
 
+# What `Recorder.evidence` answers when it will say `EvidenceStored` to the session itself, as soon as it knows.
+EVIDENCE_LATER: Final = "later"
+
+# Hands an input to a recorder's session, on the loop's thread; False if there is nobody any more.
+Tell = Callable[[Input], bool]
+
+
 class Recorder(Protocol):
-    """One session's record. `evidence` answers at once whether the append was taken; nothing here waits for a disk."""
+    """One session's record: each input before it is handed in, then all that the kernel wants done about it. Nothing here
+    waits for a disk.
+    """
 
     def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
     def took(self, at: int, received: Input) -> None: ...
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
-        """Append; None when it was taken, else why not."""
+        """Append; None when it was taken, `EVIDENCE_LATER`, or why not."""
         ...
 
     def closed_turn(self, record_id: str, stamp: CloseStamp) -> None: ...
     def closed(self) -> None: ...
+
+
+@runtime_checkable
+class TellsSession(Protocol):
+    """A recorder that has something to say to its session: that it is pressed, or has stored evidence. Told before `opened`."""
+
+    def attach(self, tell: Tell) -> None: ...
+
+
+class Stepped(msgspec.Struct, frozen=True, gc=False):
+    """What one hook of a sync node came to: its outputs and what it made durable, or the name of what it raised."""
+
+    node_id: str
+    hook: str
+    outputs: tuple[Output, ...] = ()
+    saves: tuple[tuple[str, object], ...] = ()
+    error: str | None = None
+
+
+@runtime_checkable
+class WatchesNodes(Protocol):
+    """A recorder that wants to know what sync nodes did: a step whose input is not kept cannot be done again."""
+
+    def stepped(self, step: Stepped) -> None: ...
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ a turn whose evidence cannot be kept does not commit.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -39,7 +40,7 @@ class MemoryRecorder:
 
     def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
     def took(self, at: int, received: Input) -> None: ...
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
 
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
         if len(self._kept) >= EVIDENCE_MAX:
@@ -63,7 +64,7 @@ class BrokenRecorder:
 
     def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
     def took(self, at: int, received: Input) -> None: ...
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
 
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
         return RECORDER_FAILED
@@ -122,7 +123,7 @@ class JournalRecorder:
             return
         self._write(record)
 
-    def did(self, at: int, effect: Effect) -> None: ...
+    def did(self, at: int, effects: Sequence[Effect]) -> None: ...
 
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
         if self._file is not None:

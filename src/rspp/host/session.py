@@ -16,12 +16,15 @@ from rspp.contract.event import Event, Signal
 from rspp.contract.signals import SignalName
 from rspp.contract.words import ConnectionState, Lane, OutcomeClass
 from rspp.host.ports import (
+    EVIDENCE_LATER,
     AnyProvider,
     AsyncNode,
     Clock,
     Line,
     ProviderError,
     Recorder,
+    TellsSession,
+    WatchesNodes,
 )
 from rspp.host.recorder import RECORDER_FAILED, BrokenRecorder
 from rspp.host.registry import AsyncNodeFactory
@@ -166,8 +169,12 @@ class LiveSession:
             lane: deque()  # bounded: by INBOX_ITEMS_MAX, in `ingest`
             for lane in INBOX_ITEMS_MAX
         }
-        self.kernel = SessionKernel(request, graph, metered(graph, factories, owner.running, self._slow))
+        if isinstance(recorder, TellsSession):
+            recorder.attach(self.ingest)
+        watch = recorder.stepped if isinstance(recorder, WatchesNodes) else None
+        nodes = metered(graph, factories, owner.running, self._slow, watch)
         recorder.opened(request, graph)
+        self.kernel = SessionKernel(request, graph, nodes)
 
     # ---- the seat ------------------------------------------------------------------------------------------------
 
@@ -244,11 +251,11 @@ class LiveSession:
 
     def perform(self, now: int, effects: list[fx.Effect]) -> None:
         try:
+            self.recorder.did(now, effects)
+        except RAISED as error:
+            self._recorder_broke(error)
+        try:
             for effect in effects:
-                try:
-                    self.recorder.did(now, effect)
-                except RAISED as error:
-                    self._recorder_broke(error)
                 DO[type(effect)](self, effect)
         except RAISED as error:  # a port that broke its word in a way that nobody foresaw
             self.crashed("host", error)
@@ -327,7 +334,8 @@ class LiveSession:
         except RAISED as error:
             self._recorder_broke(error)
             refusal = RECORDER_FAILED
-        self.ingest(i.EvidenceStored(effect.record_id, refusal is None, refusal))
+        if refusal != EVIDENCE_LATER:
+            self.ingest(i.EvidenceStored(effect.record_id, refusal is None, refusal))
 
     def _close_turn(self, effect: fx.StoreClose) -> None:
         try:

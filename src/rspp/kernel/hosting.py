@@ -120,6 +120,12 @@ class Context:
     def _key(self, key: str) -> str:
         return f"{self.node_id}/{key}"
 
+    @property
+    def said(self) -> tuple[tuple[Output, ...], tuple[tuple[str, object], ...]]:
+        """What this step has emitted and made durable until now, by the node's own keys; for who records it."""
+        prefix = len(self.node_id) + 1
+        return tuple(self._outputs), tuple((saved.key[prefix:], saved.value) for saved in self._saves)
+
     def take(self) -> list[Output]:
         outputs, self._outputs = self._outputs, []
         return outputs

@@ -7,6 +7,8 @@ assert judges.violations() == []
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.host.recorder import MemoryRecorder
 from rspp.kernel.effects import Effect
@@ -34,10 +36,11 @@ class Judge:
         if self.monitor is not None:
             self.monitor.saw_input(at, received)
 
-    def did(self, at: int, effect: Effect) -> None:
+    def did(self, at: int, effects: Sequence[Effect]) -> None:
         self._last = at
         if self.monitor is not None:
-            self.monitor.saw_effect(at, effect)
+            for effect in effects:
+                self.monitor.saw_effect(at, effect)
 
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
         return self.memory.evidence(record_id, evidence)

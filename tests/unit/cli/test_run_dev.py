@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -81,9 +81,10 @@ class Spoken(MemoryRecorder):
         super().__init__()
         self.texts: list[str] = []
 
-    def did(self, at: int, effect: Effect) -> None:
-        if isinstance(effect, fx.Invoke) and effect.modality == "tts" and effect.event is not None:
-            self.texts.append(getattr(effect.event.payload, "text", ""))
+    def did(self, at: int, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, fx.Invoke) and effect.modality == "tts" and effect.event is not None:
+                self.texts.append(getattr(effect.event.payload, "text", ""))
 
 
 class Desk:

@@ -135,7 +135,7 @@ class BadRecorder(MemoryRecorder):
     def took(self, at: int, received: object) -> None:
         self._maybe("took")
 
-    def did(self, at: int, effect: object) -> None:
+    def did(self, at: int, effects: object) -> None:
         self._maybe("did")
 
     def closed_turn(self, record_id: str, stamp: object) -> None:

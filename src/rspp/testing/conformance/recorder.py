@@ -158,7 +158,7 @@ def _open(target: RecorderTarget) -> None:
 
 def _frame(recorder: Recorder, number: int) -> None:
     recorder.took(number, i.AudioReceived(Audio(bytes(640), 320, number * 320), number))
-    recorder.did(number, fx.EndFeed("call", last=False))
+    recorder.did(number, [fx.EndFeed("call", last=False)])
 
 
 def sample(number: int) -> TurnEvidence:

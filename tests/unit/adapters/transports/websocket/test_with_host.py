@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -40,9 +40,10 @@ class Remembering(MemoryRecorder):
         super().__init__()
         self.said: list[Signal] = []
 
-    def did(self, at: int, effect: Effect) -> None:
-        if isinstance(effect, Announce) and isinstance(effect.event.payload, Signal):
-            self.said.append(effect.event.payload)
+    def did(self, at: int, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Announce) and isinstance(effect.event.payload, Signal):
+                self.said.append(effect.event.payload)
 
     def signals(self, reason: str | None = None) -> list[str]:
         return [said.signal for said in self.said if reason in (None, said.reason)]
