@@ -126,6 +126,8 @@ class Seat:
         woken = i.Woken()
         self.inputs.append((now, woken))
         self._saw_input(now, woken)
+        if self.world.observer is not None:
+            self.world.observer.saw(now, self, woken)
         try:
             self.kernel.wake(now)
         except Exception as error:  # noqa: BLE001 - as above
@@ -138,6 +140,9 @@ class Seat:
     def _collect(self, now: int) -> None:
         effects = self._drain()
         if effects:
+            if self.world.observer is not None:
+                for effect in effects:
+                    self.world.observer.saw(now, self, effect)
             saw, reactions = self._saw_effect, self.reactions
             for effect in effects:
                 saw(now, effect)
@@ -145,9 +150,6 @@ class Seat:
                 if react is not None:
                     react(self, effect)
             self._digest.update(_ENCODE((now, effects)))
-            if self.world.observer is not None:
-                for effect in effects:
-                    self.world.observer.saw(now, self, effect)
             if len(effects) > EFFECTS_AT_ONCE_MAX:
                 self.violated("INV-06", "effects_bounded", f"{len(effects)} effects in one step")
         if len(self.monitor.violations) > self._seen:

@@ -1,0 +1,356 @@
+"""What a kernel did, told without what was said: two runs decided the same exactly when their traces are equal.
+
+    effects -> Tracer.take -> items, and a digest over everything
+
+Each effect becomes an `Item`: its words and names whole, its content only as a shape (how many letters, digits and
+samples, where the spaces are). A payload that was withheld from a recording and is replaced by one of the same shape
+leaves the same trace. Audio frames are folded: each counts in the digest with its place in its stream, a run of them is
+one item for people. Pure, like all of the kernel; the live recorder, the replay and the tests use this one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from rspp.contract.event import Audio, Event, Fault, Note, Payload, Sample, Signal, Text
+from rspp.contract.plan import ResolvedTurnPlan
+from rspp.contract.transitions import Transition
+from rspp.kernel import effects as fx
+
+TRACE_VERSION: Final = "trace/v1"
+# Details of signals that are the caller's own words or keys.
+CONTENT_DETAILS: Final = frozenset({"digit"})
+SHAPE_DEPTH_MAX: Final = 16
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One effect: caused by input `step` (from 1; 0 is the kernel's birth) at `at`.
+
+    `what` is the effect's tag; `name` the signal, the modality or the kind of event; `seq` the event's runtime sequence.
+    """
+
+    step: int
+    at: int
+    what: str
+    name: str
+    turn: str | None
+    epoch: int | None
+    seq: int | None
+    facts: dict[str, Any]
+
+
+class Run(msgspec.Struct, gc=False, array_like=True):
+    """Audio frames of one turn that were sent one after the other, without a hole in their samples."""
+
+    step: int
+    at: int
+    turn: str | None
+    sample_index: int
+    samples: int
+    frames: int
+    last_at: int
+    rate: int
+
+
+# ---- shapes ----------------------------------------------------------------------------------------------------
+
+
+def _class_of(character: str) -> str:
+    if character.isalpha():
+        return "X" if character.isupper() else "x"
+    return "0" if character.isalnum() else character
+
+
+_ASCII: Final = {code: _class_of(chr(code)) for code in range(128)}
+
+
+def shape(text: str) -> str:
+    """The text with every letter an x and every digit a 0: what may be known of what is withheld."""
+    if text.isascii():
+        return text.translate(_ASCII)
+    return "".join(map(_class_of, text))
+
+
+def shape_sum(text: str) -> int:
+    """A number that differs, as good as always, when shapes differ."""
+    return zlib.crc32(shape(text).encode(errors="replace"))
+
+
+def _shaped(value: object, depth: int = 0) -> object:
+    """A value as a store would give it back, its texts as shapes."""
+    if isinstance(value, str):
+        return shape(value)
+    if depth >= SHAPE_DEPTH_MAX:
+        return None
+    if isinstance(value, list | tuple):
+        return [_shaped(one, depth + 1) for one in value]
+    if isinstance(value, dict):
+        return {str(key): _shaped(one, depth + 1) for key, one in value.items()}
+    return value
+
+
+def _sum_of(value: object) -> int:
+    return zlib.crc32(_ENCODE(_shaped(value)))
+
+
+_ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic", enc_hook=str).encode
+
+
+# ---- one effect, as an item --------------------------------------------------------------------------------------
+
+Facts = dict[str, Any]
+
+
+def _payload(payload: Payload | None) -> Facts:
+    if isinstance(payload, Text):
+        facts: Facts = {"chars": len(payload.text), "shape": shape_sum(payload.text)}
+        for name in ("segment", "revision", "final", "role"):
+            value = getattr(payload, name)
+            if value:
+                facts[name] = value
+        return facts
+    if isinstance(payload, Audio):
+        return {"sample_index": payload.sample_index, "samples": payload.samples, "rate": payload.rate}
+    if isinstance(payload, Signal):
+        return _signal(payload)
+    if isinstance(payload, Sample):
+        return {"name": payload.name, "value": payload.value, "unit": payload.unit}
+    if isinstance(payload, Note):
+        return {"chars": len(payload.message), "shape": shape_sum(payload.message)}
+    if isinstance(payload, Fault):
+        return {"code": payload.code, "retryable": payload.retryable}
+    return {}
+
+
+def _signal(signal: Signal) -> Facts:
+    facts: Facts = {"by": signal.emitted_by}
+    if signal.reason is not None:
+        facts["reason"] = signal.reason
+    if signal.scope is not None:
+        facts["scope"] = signal.scope.value
+    if signal.target_lane is not None:
+        facts["target_lane"] = signal.target_lane.value
+    if signal.amount is not None:
+        facts["amount"] = signal.amount
+    if signal.seq_range is not None:
+        facts["seq_range"] = [signal.seq_range.start, signal.seq_range.end]
+    if signal.detail:
+        facts["detail"] = {
+            name: shape(value) if name in CONTENT_DETAILS and isinstance(value, str) else value
+            for name, value in signal.detail.items()
+        }
+    return facts
+
+
+def _of_event(step: int, at: int, what: str, event: Event, more: Facts | None = None) -> Item:
+    payload, scope = event.payload, event.scope
+    name = payload.signal if isinstance(payload, Signal) else event.kind.value
+    facts = _payload(payload)
+    if event.node_id is not None:
+        facts["node"] = event.node_id
+    if event.edge_id is not None:
+        facts["edge"] = event.edge_id
+    if event.generation:
+        facts["generation"] = event.generation
+    if event.late_after_cancel:
+        facts["late"] = True
+    if more:
+        facts.update(more)
+    return Item(step, at, what, name, scope.turn_id, scope.epoch, event.sequence, facts)
+
+
+def _invoke(step: int, at: int, effect: fx.Invoke) -> Item:
+    facts: Facts = {
+        "call": effect.call_id,
+        "attempt": effect.attempt,
+        "node": effect.node_id,
+        "provider": effect.provider,
+        "key": effect.idempotency_key,
+        "deadline": effect.deadline_at,
+    }
+    if effect.speculative:
+        facts["speculative"] = True
+    if effect.config:
+        facts["config"] = _sum_of(effect.config)
+    if effect.history:
+        facts["history"] = len(effect.history)
+        facts["history_shape"] = _sum_of([[one.role, one.text] for one in effect.history])
+    if effect.event is not None:
+        facts["event"] = effect.event.sequence
+        facts.update(_payload(effect.event.payload))
+    return Item(step, at, "invoke", effect.modality, effect.turn_id, effect.epoch, None, facts)
+
+
+def _evidence(step: int, at: int, effect: fx.StoreEvidence) -> Item:
+    evidence = effect.evidence
+    facts: Facts = {"record": effect.record_id, "sum": zlib.crc32(_ENCODE(evidence))}
+    if evidence.terminal_reason is not None:
+        facts["reason"] = evidence.terminal_reason.value
+    outcome = evidence.terminal_outcome or ""
+    return Item(
+        step,
+        at,
+        "store_evidence",
+        outcome,
+        evidence.turn_id,
+        evidence.lease_epoch_at_terminal,
+        None,
+        facts,
+    )
+
+
+def _record(step: int, at: int, effect: fx.Record) -> Item:
+    entry = effect.entry
+    if isinstance(entry, ResolvedTurnPlan):
+        facts: Facts = {"plan_hash": entry.plan_hash}
+        return Item(step, at, "record", "plan", entry.turn_id, None, None, facts)
+    facts = msgspec.to_builtins(entry)
+    name = "transition" if isinstance(entry, Transition) else "decision"
+    return Item(step, at, "record", name, facts.pop("turn_id", None), None, None, facts)
+
+
+def _save(step: int, at: int, effect: fx.SaveState) -> Item:
+    facts: Facts = {"revision": effect.revision, "shape": _sum_of(effect.value)}
+    return Item(step, at, "save_state", effect.key, None, effect.epoch, None, facts)
+
+
+def _plain(step: int, at: int, effect: fx.Effect) -> Item:
+    """An effect without content: all of its fields."""
+    facts = msgspec.to_builtins(effect)
+    what = facts.pop("effect")
+    return Item(step, at, what, "", facts.pop("turn_id", None), None, None, facts)
+
+
+_ITEM: Final[Mapping[type, Callable[[int, int, Any], Item]]] = {
+    fx.Announce: lambda step, at, e: _of_event(step, at, "signal", e.event),
+    fx.Send: lambda step, at, e: _of_event(step, at, "send", e.event),
+    fx.Feed: lambda step, at, e: _of_event(step, at, "feed", e.event, {"call": e.call_id}),
+    fx.Observe: lambda step, at, e: _of_event(step, at, "observe", e.event),
+    fx.DeadLetter: lambda step, at, e: _of_event(
+        step, at, "dead_letter", e.event, {"node": e.node_id, "cause": e.cause}
+    ),
+    fx.Invoke: _invoke,
+    fx.StoreEvidence: _evidence,
+    fx.StoreClose: lambda step, at, e: Item(
+        step, at, "store_close", "", e.stamp.turn_id, None, None, {"record": e.record_id}
+    ),
+    fx.Record: _record,
+    fx.SaveState: _save,
+}
+
+
+def item(step: int, at: int, effect: fx.Effect) -> Item:
+    """One effect's item."""
+    return _ITEM.get(type(effect), _plain)(step, at, effect)
+
+
+def words_of(effect: fx.Effect) -> str | None:
+    """The text that an effect carries: what the caller is shown, or what a provider is given."""
+    event = getattr(effect, "event", None)
+    payload = event.payload if isinstance(event, Event) else None
+    return payload.text if isinstance(payload, Text) else None
+
+
+# ---- all of them -------------------------------------------------------------------------------------------------
+
+_FRAME_SENT: Final = 0  # in the place of a call's number: a frame toward the caller
+_CALL_BITS: Final = 20  # calls of one session that are told apart by number; the next ones count as one
+_PLACE_MASK: Final = (1 << 42) - 1  # 8,000 years of samples; a peer may say more, and it must still fit
+
+
+class Tracer:
+    """The trace of one run, as it goes on.
+
+    `items`, `runs` and `plans` are what has come since they were last taken away; the digests are over everything.
+    """
+
+    __slots__ = ("_calls", "_digest", "_places", "_run", "_words", "effects", "items", "plans", "runs")
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256(TRACE_VERSION.encode())
+        self._words = hashlib.sha256()
+        self._calls: dict[str, int] = {}  # bounded: 2 ** _CALL_BITS
+        self._places = array("q")  # bounded: folded into the digest by each item, and by `digest`
+        self._run: Run | None = None
+        self.effects = 0
+        self.items: list[Item] = []
+        self.runs: list[Run] = []
+        self.plans: list[ResolvedTurnPlan] = []
+
+    def take(self, step: int, at: int, effects: Sequence[fx.Effect]) -> None:
+        """What the kernel wants done about input `step`, in order."""
+        self.effects += len(effects)
+        for effect in effects:
+            kind = type(effect)
+            if kind is fx.Feed:
+                payload = effect.event.payload  # type: ignore[attr-defined]  # as its type says
+                if type(payload) is Audio:
+                    number = self._calls.get(effect.call_id) or self._number(effect.call_id)  # type: ignore[attr-defined]
+                    self._places.append((payload.sample_index & _PLACE_MASK) << _CALL_BITS | number)
+                    continue
+            elif kind is fx.Send:
+                event = effect.event  # type: ignore[attr-defined]
+                if type(event.payload) is Audio and not event.payload.end:
+                    self._sent(step, at, event, event.payload)
+                    continue
+            self._other(step, at, effect)
+
+    def _number(self, call_id: str) -> int:
+        number = min(len(self._calls) + 1, (1 << _CALL_BITS) - 1)
+        if number > len(self._calls):
+            self._calls[call_id] = number
+        return number
+
+    def _sent(self, step: int, at: int, event: Event, audio: Audio) -> None:
+        self._places.append((audio.sample_index & _PLACE_MASK) << _CALL_BITS | _FRAME_SENT)
+        self._places.append(at)
+        run = self._run
+        if (
+            run is not None
+            and run.turn == event.scope.turn_id
+            and run.sample_index + run.samples == audio.sample_index
+        ):
+            run.samples += audio.samples
+            run.frames += 1
+            run.last_at = at
+            return
+        self._run = Run(step, at, event.scope.turn_id, audio.sample_index, audio.samples, 1, at, audio.rate)
+        self.runs.append(self._run)
+
+    def _other(self, step: int, at: int, effect: fx.Effect) -> None:
+        made = item(step, at, effect)
+        self._fold()
+        self._digest.update(_ENCODE(made))
+        words = words_of(effect)
+        if words is not None:
+            self._words.update(words.encode(errors="replace") + b"\0")
+        self.items.append(made)
+        if type(effect) is fx.Record and isinstance(effect.entry, ResolvedTurnPlan):
+            self.plans.append(effect.entry)
+
+    def _fold(self) -> None:
+        if self._places:
+            self._digest.update(self._places.tobytes())
+            del self._places[:]
+
+    def digest(self) -> str:
+        """Over all effects until now, content only as shapes."""
+        self._fold()
+        return self._digest.hexdigest()
+
+    def words(self) -> str:
+        """Over all texts until now, as they were: comparable only where nothing was withheld."""
+        return self._words.hexdigest()
+
+    def cut(self) -> tuple[list[Item], list[Run], list[ResolvedTurnPlan]]:
+        """Take away what has come since the last time; a run of frames that goes on begins anew."""
+        taken = self.items, self.runs, self.plans
+        self.items, self.runs, self.plans = [], [], []
+        self._run = None
+        return taken

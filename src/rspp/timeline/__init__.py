@@ -1,0 +1,1 @@
+"""Any call again: recorded, redacted, exported, replayed exactly, compared with any other, and judged by the gates."""
