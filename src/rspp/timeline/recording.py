@@ -149,16 +149,10 @@ def _check(head: r.Head) -> None:
 
 
 def _add(recording: Recording, record: r.AnyRecord) -> None:
+    """One record in its place; what is there already (a piece that was read twice) stays."""
     match record:
         case r.Inputs():
-            for step, (at, received) in enumerate(unpack(record), record.first):
-                recording.inputs.setdefault(step, (at, received))
-                if isinstance(received, TextReceived) or (
-                    isinstance(received, CallProduced) and isinstance(received.payload, Text)
-                ):
-                    recording.withheld_texts.add(step)
-                elif sound_of(received):
-                    recording.without_sound.add(step)
+            _add_inputs(recording, record)
         case r.Trace():
             recording.items += record.items
             recording.runs += record.runs
@@ -167,18 +161,34 @@ def _add(recording: Recording, record: r.AnyRecord) -> None:
         case r.Steps():
             for one in record.steps:
                 recording.nodes.setdefault(one.stepped.node_id, {})[one.nth] = one
-        case r.Evidence():
-            recording.evidence.setdefault(record.record_id, record.evidence)
-        case r.Close():
-            recording.stamps.setdefault(record.record_id, record.stamp)
-        case r.Plan():
-            recording.plans.setdefault(record.plan.turn_id, record.plan)
         case r.Level():
             recording.levels.append(record)
         case r.Gap():
             recording.gaps.append(record)
         case r.End():
             recording.end = recording.end or record
+        case r.Evidence() | r.Close() | r.Plan():
+            _add_turn(recording, record)
+
+
+def _add_inputs(recording: Recording, record: r.Inputs) -> None:
+    for step, (at, received) in enumerate(unpack(record), record.first):
+        recording.inputs.setdefault(step, (at, received))
+        if isinstance(received, TextReceived) or (
+            isinstance(received, CallProduced) and isinstance(received.payload, Text)
+        ):
+            recording.withheld_texts.add(step)
+        elif sound_of(received):
+            recording.without_sound.add(step)
+
+
+def _add_turn(recording: Recording, record: r.Evidence | r.Close | r.Plan) -> None:
+    if isinstance(record, r.Evidence):
+        recording.evidence.setdefault(record.record_id, record.evidence)
+    elif isinstance(record, r.Close):
+        recording.stamps.setdefault(record.record_id, record.stamp)
+    else:
+        recording.plans.setdefault(record.plan.turn_id, record.plan)
 
 
 def _hear(recording: Recording, sounds: Iterable[r.Sound]) -> None:
