@@ -23,6 +23,7 @@ from rspp.contract.evidence import TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.contract.rules import check_decision, check_envelope
 from rspp.contract.signals import SIGNALS
+from tests.fuzz.mutation import mutate
 from tests.unit.contract import samples
 
 KINDS: Final[tuple[Any, ...]] = (
@@ -87,31 +88,10 @@ def seeds() -> list[bytes]:
 SEEDS: Final = tuple(seeds())
 
 
-def mutate(data: bytes, chance: random.Random) -> bytes:
-    """A few cuts, repeats, insertions, splices and flipped bytes."""
-    for _ in range(chance.randint(1, 5)):
-        at = chance.randint(0, len(data))
-        to = min(len(data), at + chance.randint(0, 24))
-        kind = chance.randrange(5)
-        if kind == 0:
-            data = data[:at] + data[to:]
-        elif kind == 1:
-            data = data[:to] + data[at:]
-        elif kind == 2:
-            data = data[:at] + chance.choice(PIECES) + data[at:]
-        elif kind == 3:
-            other = chance.choice(SEEDS)
-            cut = chance.randint(0, len(other))
-            data = data[:at] + other[cut : cut + 60] + data[to:]
-        else:
-            data = data[:at] + bytes([chance.randrange(256)]) + data[at + 1 :]
-    return data
-
-
 def run(rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     for round_ in range(rounds):
-        data = mutate(chance.choice(SEEDS), chance)
+        data = mutate(chance.choice(SEEDS), chance, PIECES, SEEDS)
         try:
             one_input(data)
         except Exception:

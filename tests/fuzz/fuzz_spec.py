@@ -1,6 +1,6 @@
 """A spec may come from anybody: whatever the bytes, only problems come out, and a graph only when there are none.
 
-Run under any fuzzer that calls a function with bytes, or with mutations of the corpus: `python tests/fuzz/fuzz_spec.py 2000`.
+Run under any fuzzer that calls a function with bytes, or with mutations of the corpus: `python -m tests.fuzz.fuzz_spec 2000`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from rspp.spec import load
+from tests.fuzz.mutation import mutate
 
 CORPUS = Path(__file__).parents[1] / "specs"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -35,32 +36,11 @@ def seeds() -> list[bytes]:
     return [path.read_bytes() for path in files]
 
 
-def mutate(data: bytes, chance: random.Random, others: list[bytes]) -> bytes:
-    """A few cuts, repeats, swaps and insertions, as a careless editor or a hostile one would make them."""
-    for _ in range(chance.randint(1, 6)):
-        at = chance.randint(0, len(data))
-        to = min(len(data), at + chance.randint(0, 40))
-        kind = chance.randrange(5)
-        if kind == 0:
-            data = data[:at] + data[to:]
-        elif kind == 1:
-            data = data[:to] + data[at:]
-        elif kind == 2:
-            data = data[:at] + chance.choice(PIECES) + data[at:]
-        elif kind == 3:
-            other = chance.choice(others)
-            cut = chance.randint(0, len(other))
-            data = data[:at] + other[cut : cut + 60] + data[to:]
-        else:
-            data = data[:at] + bytes([chance.randrange(256)]) + data[at + 1 :]
-    return data
-
-
 def run(rounds: int, seed: int) -> None:
     chance = random.Random(seed)
     start = seeds()
     for round_ in range(rounds):
-        data = mutate(chance.choice(start), chance, start)
+        data = mutate(chance.choice(start), chance, PIECES, start)
         try:
             one_input(data)
         except Exception:
