@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from rspp.contract.errors import RsppError
 from rspp.host.ports import Store
 from rspp.kernel.effects import SaveState
 
@@ -18,6 +19,8 @@ BUCKET: Final = "state"
 # Far more sessions than a host has, each with its few keys.
 PENDING_MAX: Final = 100_000
 RETRY_S: Final = 0.5
+# What every store says, now and later, of a name or a value that is beyond its bounds (`host.stored`).
+NEVER_TAKEN: Final = frozenset({"store_name_invalid", "text_not_utf8", "payload_too_large"})
 _ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
@@ -76,9 +79,11 @@ class StateWriter:
                 continue
             try:
                 await self._store.put(BUCKET, key, saved)
-            except Exception:  # noqa: BLE001 - supervised: whatever a store raises, it may take it the next time
+            except Exception as error:  # noqa: BLE001 - supervised: whatever a store raises, it may take it the next time
                 self.failures += 1
-                return False
+                if not isinstance(error, RsppError) or error.code not in NEVER_TAKEN:
+                    return False
+                self.dropped += 1  # it must not stand in the way of the others for ever
             newest = self._pending.pop(key)
             if newest is not effect:
                 self._pending[key] = newest  # it came meanwhile, and waits behind the others

@@ -35,6 +35,7 @@ MANDATORY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "watch",
             "log",
             "blobs",
+            "bounds",
             "lifecycle",
         ),
         "lane_scheduler": ("order", "priority", "fairness", "removal"),

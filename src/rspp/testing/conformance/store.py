@@ -1,6 +1,6 @@
-"""What every Store must do: keep, compare and swap, forget in time, tell of changes, number its logs.
+"""What every Store must do: keep, compare and swap, forget in time, tell of changes, number its logs, refuse the rest.
 
-    checks = store.conformance(lambda: StoreTarget(make=lambda: SqliteStore(path)))
+    checks = store.conformance(lambda: StoreTarget(store=SqliteStore(path)))
 
 `make` gives a fresh, empty store for each check; a store that is shared is emptied, or given buckets of its own.
 """
@@ -8,34 +8,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import msgspec
+from rspp.host.ports import Entry
+from rspp.testing.conformance import store_kept, store_refusals
+from rspp.testing.conformance.checks import Check, require
+from rspp.testing.conformance.store_bench import (
+    Body,
+    Row,
+    StoreTarget,
+    an_int,
+    close_iterator,
+    read_log,
+    until,
+    watching,
+)
 
-from rspp.host.ports import Entry, Store
-from rspp.testing.conformance.checks import Check, CheckFailedError, require
+__all__ = ["RACERS", "ROWS", "StoreTarget", "conformance"]
 
 RACERS: Final = 24
-RECORDS: Final = 200
-
-
-async def _sleep(ms: float) -> None:
-    await asyncio.sleep(ms / 1000)
-
-
-class StoreTarget(msgspec.Struct, kw_only=True):
-    """A store, how time passes for it, and how patient to be. `ttl_ms` is a time to live that it can keep."""
-
-    store: Store
-    pass_ms: Callable[[float], Awaitable[None]] = _sleep
-    ttl_ms: int = 200
-    answer_ms_max: float = 5_000
-
-
-Body = Callable[[StoreTarget], Awaitable[None]]
-Row = tuple[str, str, Body]
 
 
 def conformance(make: Callable[[], StoreTarget]) -> list[Check]:
@@ -64,7 +56,8 @@ async def _keeps(target: StoreTarget) -> None:
         revision = await store.put("b", "k", value)
         found = await store.get("b", "k")
         require(
-            found == Entry("k", value, _int(revision)), f"put {value[:8]!r} as {revision}, got {found!r:.80}"
+            found == Entry("k", value, an_int(revision)),
+            f"put {value[:8]!r} as {revision}, got {found!r:.80}",
         )
 
 
@@ -102,7 +95,7 @@ async def _lists(target: StoreTarget) -> None:
 
 
 async def _rises(target: StoreTarget) -> None:
-    revisions = [_int(await target.store.put("b", "k", b"same")) for _ in range(20)]
+    revisions = [an_int(await target.store.put("b", "k", b"same")) for _ in range(20)]
     require(revisions[0] > 0, "the first revision is not above 0, which means: only create")
     require(revisions == sorted(set(revisions)), f"revisions of one key do not rise: {revisions}")
 
@@ -111,7 +104,7 @@ async def _rises_past_delete(target: StoreTarget) -> None:
     store = target.store
     last = 0
     for _ in range(3):
-        revision = _int(await store.put("b", "k", b"1"))
+        revision = an_int(await store.put("b", "k", b"1"))
         require(revision > last, f"after a delete the key has revision {revision}; it had {last}")
         last = revision
         await store.delete("b", "k")
@@ -119,18 +112,18 @@ async def _rises_past_delete(target: StoreTarget) -> None:
 
 async def _rises_past_expiry(target: StoreTarget) -> None:
     store = target.store
-    first = _int(await store.put("b", "k", b"1", ttl_ms=target.ttl_ms))
+    first = an_int(await store.put("b", "k", b"1", ttl_ms=target.ttl_ms))
     await target.pass_ms(target.ttl_ms * 2)
-    second = _int(await store.put("b", "k", b"2", expect=0))
+    second = an_int(await store.put("b", "k", b"2", expect=0))
     require(second > first, f"an expired key came back with revision {second}; it had {first}")
 
 
 async def _swaps(target: StoreTarget) -> None:
     store = target.store
     require(await store.put("b", "k", b"0", expect=5) is None, "a key that is not there was replaced")
-    first = _int(await store.put("b", "k", b"1", expect=0))
+    first = an_int(await store.put("b", "k", b"1", expect=0))
     require(await store.put("b", "k", b"x", expect=0) is None, "a key that is there was created again")
-    second = _int(await store.put("b", "k", b"2", expect=first))
+    second = an_int(await store.put("b", "k", b"2", expect=first))
     require(await store.put("b", "k", b"x", expect=first) is None, "a revision that is gone was replaced")
     found = await store.get("b", "k")
     require(found == Entry("k", b"2", second), f"a lost race changed the value to {found!r}")
@@ -142,7 +135,7 @@ async def _swaps(target: StoreTarget) -> None:
 async def _one_wins(target: StoreTarget) -> None:
     """Of many who replace the same revision at once, one does."""
     store = target.store
-    revision = _int(await store.put("b", "k", b"start"))
+    revision = an_int(await store.put("b", "k", b"start"))
     for _ in range(5):
         racers = [store.put("b", "k", str(n).encode(), expect=revision) for n in range(RACERS)]
         won = {n: r for n, r in enumerate(await asyncio.gather(*racers)) if r is not None}
@@ -171,12 +164,12 @@ async def _expires(target: StoreTarget) -> None:
 async def _renews(target: StoreTarget) -> None:
     """The time to live is that of the last put: a lease that is renewed stays."""
     store = target.store
-    revision = _int(await store.put("b", "k", b"1", ttl_ms=target.ttl_ms))
+    revision = an_int(await store.put("b", "k", b"1", ttl_ms=target.ttl_ms))
     for _ in range(3):
         await target.pass_ms(target.ttl_ms * 0.6)
         renewed = await store.put("b", "k", b"1", expect=revision, ttl_ms=target.ttl_ms)
         require(renewed is not None, "a key that was renewed in time is gone")
-        revision = _int(renewed)
+        revision = an_int(renewed)
     await store.put("b", "k", b"1")
     await target.pass_ms(target.ttl_ms * 2)
     require(await store.get("b", "k") is not None, "put without a time to live, the key expired")
@@ -192,12 +185,12 @@ async def _watches(target: StoreTarget) -> None:
     await store.put("b", "a/1", b"there")
     await store.put("b", "c", b"other prefix")
     await store.put("other", "a/1", b"other bucket")
-    async with _watching(store, "b", "a/") as seen:
-        await _until(target, seen, "a/1", b"there")
+    async with watching(store, "b", "a/") as seen:
+        await until(target, seen, "a/1", b"there")
         for number in range(20):
             await store.put("b", f"a/{number % 3}", str(number).encode())
         for number in (17, 18, 19):
-            await _until(target, seen, f"a/{number % 3}", str(number).encode())
+            await until(target, seen, f"a/{number % 3}", str(number).encode())
     strangers = sorted({entry.key for entry in seen if not entry.key.startswith("a/")})
     require(not strangers, f"a watcher of a/ was told of {strangers}")
     for key in sorted({entry.key for entry in seen}):
@@ -208,83 +201,18 @@ async def _watches(target: StoreTarget) -> None:
 async def _watchers_apart(target: StoreTarget) -> None:
     """One that leaves, or does not read, keeps no other from being told, nor a put from returning."""
     store = target.store
-    async with _watching(store, "b", "") as left:
+    async with watching(store, "b", "") as left:
         await store.put("b", "k", b"0")
-        await _until(target, left, "k", b"0")
+        await until(target, left, "k", b"0")
     stuck = store.watch("b")
     await store.put("b", "k", b"1")
     await anext(stuck)
-    async with _watching(store, "b", "") as seen:
+    async with watching(store, "b", "") as seen:
         async with asyncio.timeout(target.answer_ms_max / 1000):
             for number in range(300):
                 await store.put("b", "k", str(number).encode())
-        await _until(target, seen, "k", b"299")
-    await _close(stuck)
-
-
-@asynccontextmanager
-async def _watching(store: Store, bucket: str, prefix: str) -> AsyncIterator[list[Entry]]:
-    seen: list[Entry] = []
-
-    async def watch() -> None:
-        async for entry in store.watch(bucket, prefix):
-            seen.append(entry)  # noqa: PERF401 - the list is read while it grows
-
-    task = asyncio.get_running_loop().create_task(watch())
-    try:
-        yield seen
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _until(target: StoreTarget, seen: Sequence[Entry], key: str, value: bytes) -> None:
-    deadline = asyncio.get_running_loop().time() + target.answer_ms_max / 1000
-    while not any(entry.key == key and entry.value == value for entry in seen):
-        if asyncio.get_running_loop().time() > deadline:
-            raise CheckFailedError(f"a watcher was not told that {key} is {value!r}")
-        await asyncio.sleep(0.005)
-
-
-# ---- logs and blobs -------------------------------------------------------------------------------------------------
-
-
-async def _numbers(target: StoreTarget) -> None:
-    store = target.store
-    require(await _read(store, "log") == [], "a log that nobody wrote has records")
-    given = [(await store.append("log", str(n).encode()), str(n).encode()) for n in range(RECORDS)]
-    numbers = [number for number, _ in given]
-    require(
-        numbers == sorted(set(numbers)) and numbers[0] > 0, "the numbers of a log do not rise from above 0"
-    )
-    require(await _read(store, "log") == given, "a log is not read as it was written")
-    middle = numbers[RECORDS // 2]
-    require(
-        await _read(store, "log", middle) == given[RECORDS // 2 + 1 :],
-        f"read after {middle} is not what follows it",
-    )
-    require(await _read(store, "log", numbers[-1]) == [], "after the last record there is one more")
-    require(await _read(store, "other") == [], "a record of one log is in another")
-
-
-async def _appends_at_once(target: StoreTarget) -> None:
-    """What is appended at once is all kept, each under its own number."""
-    records = [str(n).encode() for n in range(RACERS)]
-    numbers = await asyncio.gather(*(target.store.append("log", record) for record in records))
-    require(len(set(numbers)) == RACERS, "appended at once, two records were given one number")
-    found = dict(await _read(target.store, "log"))
-    require(
-        found == dict(zip(numbers, records, strict=True)), "appended at once, records were lost or swapped"
-    )
-
-
-async def _blobs(target: StoreTarget) -> None:
-    store = target.store
-    require(await store.get_blob("none") is None, "a blob that was never put is there")
-    for data in (b"", bytes(range(256)) * 4_096, b"short"):
-        await store.put_blob("name", data)
-        require(await store.get_blob("name") == data, f"a blob of {len(data)} bytes came back changed")
+        await until(target, seen, "k", b"299")
+    await close_iterator(stuck)
 
 
 async def _own_copy(target: StoreTarget) -> None:
@@ -296,7 +224,7 @@ async def _own_copy(target: StoreTarget) -> None:
     await store.put_blob("n", value)  # type: ignore[arg-type]
     value[:] = b"after!"
     found = await store.get("b", "k")
-    kept = [found.value if found else None, (await _read(store, "log"))[0][1], await store.get_blob("n")]
+    kept = [found.value if found else None, (await read_log(store, "log"))[0][1], await store.get_blob("n")]
     require(kept == [b"before"] * 3, "a value changed when the caller's memory did")
 
 
@@ -317,25 +245,9 @@ async def _closes(target: StoreTarget) -> None:
     require(ended, "closed, the store leaves a watcher waiting for ever")
     if not waiting.cancelled():
         waiting.exception()  # how it ends is the store's affair
-    await _close(watcher)
+    await close_iterator(watcher)
     left = asyncio.all_tasks() - before
     require(not left, f"closed, the store left {len(left)} tasks")
-
-
-async def _close(iterator: AsyncIterator[Entry]) -> None:
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        await close()
-
-
-async def _read(store: Store, log: str, after: int = 0) -> list[tuple[int, bytes]]:
-    return [record async for record in store.read(log, after)]
-
-
-def _int(revision: int | None) -> int:
-    if revision is None:
-        raise CheckFailedError("a put that nothing forbids was refused")
-    return revision
 
 
 ROWS: Final[Sequence[Row]] = [
@@ -353,8 +265,7 @@ ROWS: Final[Sequence[Row]] = [
     ("time_to_live", "counts from the last put", _renews),
     ("watch", "tells what is there and what changes, in order", _watches),
     ("watch", "keeps watchers apart", _watchers_apart),
-    ("log", "numbers and keeps records", _numbers),
-    ("log", "keeps what is appended at once", _appends_at_once),
-    ("blobs", "keeps blobs", _blobs),
+    *store_kept.ROWS,
+    *store_refusals.ROWS,
     ("lifecycle", "closes", _closes),
 ]
