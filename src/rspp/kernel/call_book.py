@@ -17,6 +17,7 @@ from rspp.kernel.admission import Admission
 from rspp.kernel.calls import Call, CallState, Circuits
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import Message
+from rspp.kernel.flags import Flag
 from rspp.kernel.graph import EdgeRun, Graph, NodeRun
 from rspp.kernel.turn import Turn
 from rspp.spec.graph import Lifetime, NodeDefinition, Role
@@ -121,7 +122,7 @@ class CallBook:
         desk.fences.release(CancelScope.CALL, call.id, desk.now)
         turn = self.owner.turn()
         if turn is not None and call.scope.turn_id == turn.id:
-            turn.outcome_of(call)
+            turn.outcome_of(call, list_all=Flag.OUTSIDE_DECISIONS_LISTED in desk.flags)
         desk.announce(
             SignalName.CALL_ENDED,
             emitters.CALLS,

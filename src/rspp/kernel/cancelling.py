@@ -10,6 +10,7 @@ from rspp.kernel.call_book import CallBook
 from rspp.kernel.calls import Call, CallState
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import CancelCall, KillCall
+from rspp.kernel.flags import Flag
 from rspp.kernel.graph import NodeRun
 from rspp.spec.graph import Role
 
@@ -59,7 +60,7 @@ class Cancelling:
         call.end(desk.now, OutcomeClass.CANCELLED, "cancelled")
         turn = self._book.owner.turn()
         if turn is not None and call.scope.turn_id == turn.id:
-            turn.outcome_of(call)
+            turn.outcome_of(call, list_all=Flag.OUTSIDE_DECISIONS_LISTED in self._desk.flags)
         call.state = CallState.CANCELLING
         call.soft_left = 1 if mode is CancelMode.SOFT else 0
         call.cancel_sent_at = desk.now

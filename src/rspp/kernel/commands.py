@@ -24,11 +24,14 @@ from rspp.contract.words import (
 from rspp.kernel import inputs as i
 from rspp.kernel.budgets import Verdict, judge
 from rspp.kernel.desk import Desk
+from rspp.kernel.flags import Flag
 from rspp.kernel.gateway import Refusal
 
 if TYPE_CHECKING:
     from rspp.kernel.session import SessionKernel
 
+# The keys under which a host hands in what it was asked for itself.
+HOST_KEYS: Final = "host/"
 DIGITS: Final = frozenset("0123456789*#ABCD")
 CANCEL_REASONS: Final = {reason.value: reason for reason in CancelReason}
 
@@ -102,6 +105,7 @@ class Commands:
     def _cancel(self, received: i.ControlReceived) -> None:
         k = self._kernel
         reason = CANCEL_REASONS.get(received.reason or "", CancelReason.USER_CANCEL)
+        self._by_operator(received)
         scope = received.scope or CancelScope.TURN
         mode = received.mode or CancelMode.HARD
         if scope is CancelScope.NODE:
@@ -130,6 +134,16 @@ class Commands:
                 reason="nothing_to_cancel",
                 scope_asked=scope.value,
             )
+
+    def _by_operator(self, received: i.ControlReceived) -> None:
+        """A cancel that the host was asked for is no wish of the caller's."""
+        key, turn = received.idempotency_key or "", self._kernel.turn()
+        if (
+            turn is not None
+            and key.startswith(HOST_KEYS)
+            and Flag.OUTSIDE_DECISIONS_LISTED in self._desk.flags
+        ):
+            turn.nondeterminism.note(f"cancel/{key}", "operator_override", "control_received")
 
     def _cancel_turn(self, scope: CancelScope, reason: CancelReason) -> bool:
         k = self._kernel

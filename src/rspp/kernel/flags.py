@@ -17,6 +17,12 @@ class Flag(IntEnum):
     # Without it a caller who only coughs leaves the assistant paused until the decision's deadline. With it the
     # reply resumes as soon as the shortest end-of-turn silence has passed without a word.
     COUGH_RESUMES_EARLY = 2
+    # Without it a turn's `audio_input_ingress_at` is when the last voice was believed, whoever's words the turn answers.
+    # With it, it is the first voiced frame of the very utterance; a turn that nobody spoke for (digits) has none.
+    INGRESS_OF_UTTERANCE = 3
+    # Without it a turn's nondeterministic inputs are its calls of bound providers. With it they are all that was decided
+    # outside while it lived: every call (a tool's, a waiting node's), each change of its lease, an operator's cancel.
+    OUTSIDE_DECISIONS_LISTED = 4
 
 
 CURRENT: Final = tuple(sorted(int(flag) for flag in Flag))

@@ -139,6 +139,7 @@ class Utterance(msgspec.Struct):
     closing: bool = False  # it was too long: nothing lengthens it further
     final_since_pause: bool = False
     started_at: int = 0
+    voiced_at: int | None = None  # its first frame of voice; none if it was keyed
     speculated: str | None = None
     speculations: int = 0
     overlapped: bool = False

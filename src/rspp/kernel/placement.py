@@ -17,6 +17,7 @@ from rspp.kernel.authority import Authority
 from rspp.kernel.connection import Connection
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import RequestSnapshot
+from rspp.kernel.flags import Flag
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.inputs import DurableAttached, LeaseChanged, MigrationChanged, RoutingViewPublished
 from rspp.kernel.lifecycle import SessionTrigger
@@ -59,11 +60,13 @@ class Placement:
         authority = self._authority
         if change.change == "renewed":
             if authority.renew(change.epoch, change.expires_at):
+                self._outside(change)
                 self._desk.arm("lease", authority.expires_at)
             else:
                 self._refuse(change)
         elif change.change == "revoked":
             if authority.revoke(change.epoch):
+                self._outside(change)
                 self._lost("lease_deauthorized")
             else:
                 self._refuse(change)
@@ -72,9 +75,16 @@ class Placement:
             if not authority.issue(change.epoch, change.token, change.expires_at):
                 self._refuse(change)
                 return
+            self._outside(change)
             self._taken(change, rotated=authority.epoch != before)
         else:
             self._refuse(change)
+
+    def _outside(self, change: LeaseChanged) -> None:
+        """The turn lives under what somebody else has decided."""
+        turn = self._owner.turn()
+        if turn is not None and Flag.OUTSIDE_DECISIONS_LISTED in self._desk.flags:
+            turn.nondeterminism.note(f"lease/{change.change}/{change.epoch}", "other", "lease_changed")
 
     def _taken(self, change: LeaseChanged, *, rotated: bool) -> None:
         desk, authority = self._desk, self._authority
@@ -94,8 +104,12 @@ class Placement:
             self._owner.rescoped()
             if turn is not None and again:
                 # Nothing of it was heard: the same words are a new intent under the new authority.
+                known = Flag.INGRESS_OF_UTTERANCE in desk.flags
                 self._owner.turns.intend(
-                    turn.intent.text, utterance=turn.intent.utterance, say=turn.intent.say
+                    turn.intent.text,
+                    utterance=turn.intent.utterance,
+                    say=turn.intent.say,
+                    audio_ingress_at=turn.intent.audio_ingress_at if known else None,
                 )
         name = SignalName.LEASE_ROTATED if rotated else SignalName.LEASE_ISSUED
         desk.announce(name, emitters.LEASE_AUTHORITY)

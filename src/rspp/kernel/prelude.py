@@ -189,8 +189,15 @@ class Prelude:
             speculative=speculative,
             # Who may not be interrupted is not interrupted by the end of an utterance either.
             yields=self.listener.settings.interruption is InterruptionMode.NEVER,
-            audio_ingress_at=self.audio_ingress_at,
+            audio_ingress_at=self._ingress_of(move),
         )
+
+    def _ingress_of(self, move: Move) -> int | None:
+        """When the first frame of the words that are to be answered came in."""
+        if Flag.INGRESS_OF_UTTERANCE in self._desk.flags:
+            utterances = (self.listener.utterance, self.listener.before)
+            return next((one.voiced_at for one in utterances if one.number == move.utterance), None)
+        return self.audio_ingress_at
 
     def _supersede(self, turn: Turn | None, move: Move) -> None:
         if turn is not None and _guesses(turn, move):

@@ -4,21 +4,22 @@
 
 Each effect becomes an `Item`: its words and names whole, its content only as a shape (how many letters, digits and
 samples, where the spaces are). A payload that was withheld from a recording and is replaced by one of the same shape
-leaves the same trace. Audio frames are folded: each counts in the digest with its place in its stream, a run of them is
-one item for people. Pure, like all of the kernel; the live recorder, the replay and the tests use this one file.
+leaves the same trace. Audio frames are folded: each counts in the digest with its place, its number, its time and the
+way it goes; a run of them is one item for people. What an event has beside its content (its class, its parent, its call)
+only the digest has. Pure, like all of the kernel; the live recorder, the replay and the tests use this one file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from rspp.contract.event import Audio, Event, Fault, Note, Payload, Sample, Signal, Text
+from rspp.contract.event import Audio, Event, Fault, Note, Payload, Sample, Scope, Signal, Text
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.contract.transitions import Transition
 from rspp.kernel import effects as fx
@@ -26,7 +27,15 @@ from rspp.kernel import effects as fx
 TRACE_VERSION: Final = "trace/v1"
 # Details of signals that are the caller's own words or keys.
 CONTENT_DETAILS: Final = frozenset({"digit"})
+# Details that repeat what a peer wrote: people may read them, redacted; the digest has only their shape.
+REPEATED_DETAILS: Final = frozenset({"kind", "message", "path"})
+REPEATING_SIGNALS: Final = frozenset({"abi_rejected", "unknown_event_handled"})
 SHAPE_DEPTH_MAX: Final = 16
+# A number of so many digits may be somebody's, so the digest has only how many there are.
+NUMBER_DIGITS_MIN: Final = 7
+# A word as programs use them; no more than two digits in a row.
+_NAME: Final = re.compile(r"(?:[A-Za-z_.:/%-]|(?<!\d)\d{1,2}(?!\d)){0,64}")
+_NUMBER_MIN: Final = 10 ** (NUMBER_DIGITS_MIN - 1)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -46,7 +55,7 @@ class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Run(msgspec.Struct, gc=False, array_like=True):
-    """Audio frames of one turn that were sent one after the other, without a hole in their samples."""
+    """Audio frames of one turn and epoch that were sent one after the other, without a hole in their samples."""
 
     step: int
     at: int
@@ -56,6 +65,7 @@ class Run(msgspec.Struct, gc=False, array_like=True):
     frames: int
     last_at: int
     rate: int
+    epoch: int | None = None
 
 
 # ---- shapes ----------------------------------------------------------------------------------------------------
@@ -86,17 +96,33 @@ def _shaped(value: object, depth: int = 0) -> object:
     """A value as a store would give it back, its texts as shapes."""
     if isinstance(value, str):
         return shape(value)
+    if isinstance(value, bytes):
+        return len(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value if abs(value) < _NUMBER_MIN else shape(str(value))
     if depth >= SHAPE_DEPTH_MAX:
         return None
     if isinstance(value, list | tuple):
         return [_shaped(one, depth + 1) for one in value]
     if isinstance(value, dict):
-        return {str(key): _shaped(one, depth + 1) for key, one in value.items()}
+        # Its keys may be a caller's, and alike in shape; a file gives them in another order.
+        pairs = [[shape(str(key)), _shaped(one, depth + 1)] for key, one in value.items()]
+        return sorted(pairs, key=_ENCODE)
     return value
+
+
+def _named(name: str) -> str:
+    """A name that an adapter gave: as it is, if it is one; else its shape, for it may be anything."""
+    return name if _NAME.fullmatch(name) is not None else shape(name)
 
 
 def _sum_of(value: object) -> int:
     return zlib.crc32(_ENCODE(_shaped(value)))
+
+
+def sum_of_record(record: msgspec.Struct) -> int:
+    """The sum over a record without content, by which the trace knows it."""
+    return zlib.crc32(_ENCODE(record))
 
 
 _ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic", enc_hook=str).encode
@@ -110,21 +136,26 @@ Facts = dict[str, Any]
 def _payload(payload: Payload | None) -> Facts:
     if isinstance(payload, Text):
         facts: Facts = {"chars": len(payload.text), "shape": shape_sum(payload.text)}
-        for name in ("segment", "revision", "final", "role"):
+        for name in ("segment", "revision", "final"):
             value = getattr(payload, name)
             if value:
                 facts[name] = value
+        if payload.role:
+            facts["role"] = _named(payload.role)
+        if payload.language is not None or payload.confidence is not None or payload.attributes:
+            facts["more"] = _sum_of([payload.language, payload.confidence, payload.attributes])
         return facts
     if isinstance(payload, Audio):
         return {"sample_index": payload.sample_index, "samples": payload.samples, "rate": payload.rate}
     if isinstance(payload, Signal):
         return _signal(payload)
     if isinstance(payload, Sample):
-        return {"name": payload.name, "value": payload.value, "unit": payload.unit}
+        return {"name": _named(payload.name), "value": payload.value, "unit": _named(payload.unit)}
     if isinstance(payload, Note):
         return {"chars": len(payload.message), "shape": shape_sum(payload.message)}
     if isinstance(payload, Fault):
-        return {"code": payload.code, "retryable": payload.retryable}
+        about = _sum_of([payload.message, payload.path])
+        return {"code": payload.code, "retryable": payload.retryable, "shape": about}
     return {}
 
 
@@ -189,7 +220,7 @@ def _invoke(step: int, at: int, effect: fx.Invoke) -> Item:
 
 def _evidence(step: int, at: int, effect: fx.StoreEvidence) -> Item:
     evidence = effect.evidence
-    facts: Facts = {"record": effect.record_id, "sum": zlib.crc32(_ENCODE(evidence))}
+    facts: Facts = {"record": effect.record_id, "sum": sum_of_record(evidence)}
     if evidence.terminal_reason is not None:
         facts["reason"] = evidence.terminal_reason.value
     outcome = evidence.terminal_outcome or ""
@@ -208,7 +239,7 @@ def _evidence(step: int, at: int, effect: fx.StoreEvidence) -> Item:
 def _record(step: int, at: int, effect: fx.Record) -> Item:
     entry = effect.entry
     if isinstance(entry, ResolvedTurnPlan):
-        facts: Facts = {"plan_hash": entry.plan_hash}
+        facts: Facts = {"plan_hash": entry.plan_hash, "sum": sum_of_record(entry)}
         return Item(step, at, "record", "plan", entry.turn_id, None, None, facts)
     facts = msgspec.to_builtins(entry)
     name = "transition" if isinstance(entry, Transition) else "decision"
@@ -238,7 +269,14 @@ _ITEM: Final[Mapping[type, Callable[[int, int, Any], Item]]] = {
     fx.Invoke: _invoke,
     fx.StoreEvidence: _evidence,
     fx.StoreClose: lambda step, at, e: Item(
-        step, at, "store_close", "", e.stamp.turn_id, None, None, {"record": e.record_id}
+        step,
+        at,
+        "store_close",
+        "",
+        e.stamp.turn_id,
+        None,
+        None,
+        {"record": e.record_id, "sum": sum_of_record(e.stamp)},
     ),
     fx.Record: _record,
     fx.SaveState: _save,
@@ -250,6 +288,46 @@ def item(step: int, at: int, effect: fx.Effect) -> Item:
     return _ITEM.get(type(effect), _plain)(step, at, effect)
 
 
+def _unrepeated(made: Item) -> Item:
+    """Without what a peer wrote, for the digest."""
+    if made.name not in REPEATING_SIGNALS or "detail" not in made.facts:
+        return made
+    detail = {
+        name: shape(value) if name in REPEATED_DETAILS and isinstance(value, str) else value
+        for name, value in made.facts["detail"].items()
+    }
+    return msgspec.structs.replace(made, facts={**made.facts, "detail": detail})
+
+
+def _beside(event: Event, tenant: str) -> list[object]:
+    """What an event has beside its content: for the digest alone, so that an item stays small.
+
+    A recording may be brought to another tenant: what counts is whether all events are of the same one.
+    """
+    scope = event.scope
+    return [
+        scope.session_id,
+        scope.tenant_id == tenant,
+        scope.pipeline_version,
+        scope.epoch,
+        scope.turn_id,
+        scope.lease_token is not None,  # which one it is means nothing in another run
+        event.kind,
+        event.at,
+        event.payload_class,
+        event.generation,
+        event.node_id,
+        event.parent,
+        event.transport_sequence,
+        event.invocation_id,
+        shape(event.idempotency_key or ""),
+        event.sync,
+        event.merge,
+        event.late_after_cancel,
+        _shaped(event.extensions),
+    ]
+
+
 def words_of(effect: fx.Effect) -> str | None:
     """The text that an effect carries: what the caller is shown, or what a provider is given."""
     event = getattr(effect, "event", None)
@@ -259,9 +337,19 @@ def words_of(effect: fx.Effect) -> str | None:
 
 # ---- all of them -------------------------------------------------------------------------------------------------
 
-_FRAME_SENT: Final = 0  # in the place of a call's number: a frame toward the caller
-_CALL_BITS: Final = 20  # calls of one session that are told apart by number; the next ones count as one
-_PLACE_MASK: Final = (1 << 42) - 1  # 8,000 years of samples; a peer may say more, and it must still fit
+# Places that wait to be folded into the digest; folding is only cheaper in bulk, and changes nothing.
+PLACES_MAX: Final = 2_048
+_PLACE_MASK: Final = (1 << 62) - 1  # a peer may say that its audio is anywhere, and it must still fit
+
+
+def _way(event: Event, audio: Audio, tenant: str) -> str:
+    """How a frame goes: whose it is, in what form, under which fence. A text, for a peer may give any number of samples."""
+    scope = event.scope
+    whose = (
+        f"{scope.session_id} {scope.turn_id} {scope.epoch} {event.kind} {event.payload_class} {event.node_id}"
+    )
+    form = f"{audio.samples} {audio.rate} {audio.channels} {audio.codec} {audio.end}"
+    return f"{whose} {form} {event.generation} {event.late_after_cancel} {scope.tenant_id == tenant}"
 
 
 class Tracer:
@@ -270,13 +358,35 @@ class Tracer:
     `items`, `runs` and `plans` are what has come since they were last taken away; the digests are over everything.
     """
 
-    __slots__ = ("_calls", "_digest", "_places", "_run", "_words", "effects", "items", "plans", "runs")
+    __slots__ = (
+        "_digest",
+        "_fed_in",
+        "_fed_samples",
+        "_fed_way",
+        "_places",
+        "_run",
+        "_sent_fence",
+        "_sent_in",
+        "_sent_samples",
+        "_sent_way",
+        "_tenant",
+        "_words",
+        "effects",
+        "items",
+        "plans",
+        "runs",
+    )
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256(TRACE_VERSION.encode())
         self._words = hashlib.sha256()
-        self._calls: dict[str, int] = {}  # bounded: 2 ** _CALL_BITS
-        self._places = array("q")  # bounded: folded into the digest by each item, and by `digest`
+        # Of each frame its place, its number, its time and the calls that it goes to; its way when another scope, size or
+        # fence begins. bounded: PLACES_MAX
+        self._places: list[int | str] = []
+        self._fed_in: Scope | None = None
+        self._sent_in: Scope | None = None
+        self._fed_samples = self._sent_samples = self._sent_fence = -1
+        self._fed_way = self._sent_way = self._tenant = ""
         self._run: Run | None = None
         self.effects = 0
         self.items: list[Item] = []
@@ -286,58 +396,92 @@ class Tracer:
     def take(self, step: int, at: int, effects: Sequence[fx.Effect]) -> None:
         """What the kernel wants done about input `step`, in order."""
         self.effects += len(effects)
+        add = self._places.append
+        heard: Event | None = None  # the frame that the last effect fed to a call: it goes to several
         for effect in effects:
             kind = type(effect)
             if kind is fx.Feed:
-                payload = effect.event.payload  # type: ignore[attr-defined]  # as its type says
-                if type(payload) is Audio:
-                    number = self._calls.get(effect.call_id) or self._number(effect.call_id)  # type: ignore[attr-defined]
-                    self._places.append((payload.sample_index & _PLACE_MASK) << _CALL_BITS | number)
-                    continue
-            elif kind is fx.Send:
+                event: Event = effect.event  # type: ignore[attr-defined]  # as its type says
+                if event is not heard:
+                    payload = event.payload
+                    if type(payload) is not Audio:
+                        self._other(step, at, effect)
+                        continue
+                    heard = event
+                    if event.scope is not self._fed_in or payload.samples != self._fed_samples:
+                        self._fed_in, self._fed_samples = event.scope, payload.samples
+                        way = _way(event, payload, self._tenant)
+                        if way != self._fed_way:
+                            self._fed_way = way
+                            add(way)
+                    add(payload.sample_index)
+                    add(event.sequence)
+                    add(at)
+                add(effect.call_id)  # type: ignore[attr-defined]
+                continue
+            if kind is fx.Send:
                 event = effect.event  # type: ignore[attr-defined]
                 if type(event.payload) is Audio and not event.payload.end:
                     self._sent(step, at, event, event.payload)
                     continue
             self._other(step, at, effect)
-
-    def _number(self, call_id: str) -> int:
-        number = min(len(self._calls) + 1, (1 << _CALL_BITS) - 1)
-        if number > len(self._calls):
-            self._calls[call_id] = number
-        return number
+        if len(self._places) >= PLACES_MAX:
+            self._fold()
 
     def _sent(self, step: int, at: int, event: Event, audio: Audio) -> None:
-        self._places.append((audio.sample_index & _PLACE_MASK) << _CALL_BITS | _FRAME_SENT)
-        self._places.append(at)
+        scope = event.scope
+        fence = event.generation
+        if scope is not self._sent_in or audio.samples != self._sent_samples or fence != self._sent_fence:
+            self._sent_in, self._sent_samples, self._sent_fence = scope, audio.samples, fence
+            way = _way(event, audio, self._tenant)
+            if way != self._sent_way:
+                self._sent_way = way
+                self._places.append(way)
+        self._places += (audio.sample_index, event.sequence, at)
         run = self._run
         if (
             run is not None
-            and run.turn == event.scope.turn_id
+            and run.turn == scope.turn_id
+            and run.epoch == scope.epoch
             and run.sample_index + run.samples == audio.sample_index
         ):
             run.samples += audio.samples
             run.frames += 1
             run.last_at = at
             return
-        self._run = Run(step, at, event.scope.turn_id, audio.sample_index, audio.samples, 1, at, audio.rate)
+        place, samples = audio.sample_index, audio.samples
+        self._run = Run(step, at, scope.turn_id, place, samples, 1, at, audio.rate, scope.epoch)
         self.runs.append(self._run)
 
     def _other(self, step: int, at: int, effect: fx.Effect) -> None:
         made = item(step, at, effect)
         self._fold()
-        self._digest.update(_ENCODE(made))
+        self._digest.update(_ENCODE(_unrepeated(made)))
+        event = getattr(effect, "event", None)
+        if event is not None:
+            self._tenant = self._tenant or event.scope.tenant_id
+            self._digest.update(_ENCODE(_beside(event, self._tenant)))
         words = words_of(effect)
         if words is not None:
             self._words.update(words.encode(errors="replace") + b"\0")
+        if type(effect) is fx.Invoke:
+            for one in effect.history:
+                self._words.update(one.text.encode(errors="replace") + b"\0")
         self.items.append(made)
         if type(effect) is fx.Record and isinstance(effect.entry, ResolvedTurnPlan):
             self.plans.append(effect.entry)
 
     def _fold(self) -> None:
-        if self._places:
-            self._digest.update(self._places.tobytes())
-            del self._places[:]
+        places = self._places
+        if places:
+            try:
+                folded = _ENCODE(places)
+            except OverflowError:
+                folded = _ENCODE([one & _PLACE_MASK if isinstance(one, int) else one for one in places])
+            # Without the list's own length, which says only when it was folded.
+            count = len(places)
+            self._digest.update(folded[1 if count < 16 else 3 if count < 65_536 else 5 :])
+            places.clear()
 
     def digest(self) -> str:
         """Over all effects until now, content only as shapes."""

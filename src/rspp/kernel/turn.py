@@ -145,12 +145,12 @@ class Turn:
         if len(self.decisions) < DECISIONS_MAX:
             self.decisions.append(outcome)
 
-    def outcome_of(self, call: Call) -> None:
+    def outcome_of(self, call: Call, *, list_all: bool) -> None:
         """Keep how one invocation ended, once: a cancelled one ends again when the provider says so."""
         known = any(outcome.provider_invocation_id == call.id for outcome in self.outcomes)
         if known or call.outcome is None or len(self.outcomes) >= OUTCOMES_MAX:
             return
-        if call.provider in self.plan.provider_bindings.get(call.modality, ()):
+        if list_all or call.provider in self.plan.provider_bindings.get(call.modality, ()):
             self.nondeterminism.note(call.id, "external_call", f"{call.modality}/{call.provider}")
         self.outcomes.append(
             InvocationOutcome(

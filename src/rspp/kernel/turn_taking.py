@@ -47,6 +47,7 @@ class TurnTaking:
         "score",
         "settings",
         "since",
+        "sounded_at",
         "timers",
         "utterance",
         "voiced_ns",
@@ -65,7 +66,7 @@ class TurnTaking:
         self.assistant_done = False  # has it said all it will, so that only the end of it is still playing?
         self.score = 0.0
         self.end_probability = 0.0
-        self.since = 0  # when the current caller state was entered
+        self.since = self.sounded_at = 0  # when the current caller state, and the last onset, was entered
         self.voiced_ns = 0  # speech over the assistant so far
         self.digits = ""
 
@@ -256,6 +257,7 @@ class TurnTaking:
         self._ENTRIES[after](self, now, before, heard)
 
     def _onset(self, now: int, before: Caller, heard: Heard) -> None:
+        self.sounded_at = now
         # Onset lasts `onset_ms`; if scores stop arriving in it, it was nothing.
         self.timers["state"] = now + 4 * self.settings.onset_ms * NS_PER_MS
         if self.assistant and self._holds():
@@ -264,7 +266,7 @@ class TurnTaking:
     def _speaking(self, now: int, before: Caller, heard: Heard) -> None:
         settings = self.settings
         if before is Caller.ONSET:
-            self._begin(now)
+            self._begin(now, voiced_at=self.sounded_at)
             self.moves.append(Move(Do.SPEECH_STARTED, utterance=self.utterance.number))
         else:
             self._supersede("caller_went_on")
@@ -286,7 +288,7 @@ class TurnTaking:
 
     def _ending(self, now: int, before: Caller, heard: Heard) -> None:
         if before is Caller.ONSET:
-            self._begin(now)
+            self._begin(now, voiced_at=self.sounded_at)
         reason = {Heard.DEADLINE: "deadline", Heard.END: "end_of_turn", Heard.RELEASE: "released"}.get(
             heard, ""
         )
@@ -309,7 +311,7 @@ class TurnTaking:
 
     def _talking(self, now: int, before: Caller, heard: Heard) -> None:
         if before in (Caller.QUIET, Caller.ONSET):
-            self._begin(now)
+            self._begin(now, voiced_at=self.sounded_at if before is Caller.ONSET else now)
             self.moves.append(Move(Do.SPEECH_STARTED, "talk_pressed", utterance=self.utterance.number))
         else:
             self._supersede("talk_pressed")
@@ -335,10 +337,10 @@ class TurnTaking:
             utterance.speculations += 1
             self.moves.append(Move(Do.SPECULATE, text=utterance.text, utterance=utterance.number))
 
-    def _begin(self, now: int) -> None:
+    def _begin(self, now: int, voiced_at: int | None = None) -> None:
         self.before = self.utterance
         self.utterance = Utterance(
-            number=self.utterance.number + 1, started_at=now, overlapped=self.assistant
+            self.utterance.number + 1, started_at=now, voiced_at=voiced_at, overlapped=self.assistant
         )
         self.end_probability = 0.0
         self.voiced_ns = 0

@@ -6,8 +6,11 @@ import hashlib
 
 import pytest
 
+from rspp.contract.words import CancelScope
 from rspp.kernel import effects as fx
 from rspp.kernel.determinism import NondeterminismLog, Stream, seed_of
+from rspp.kernel.flags import CURRENT, Flag
+from rspp.kernel.inputs import ControlReceived, LeaseChanged
 from rspp.testing.rig import Rig
 
 FIRST_THREE = [12785155803557834318, 15572125994571096023, 1085529425802099118]
@@ -70,3 +73,28 @@ def test_a_turns_evidence_has_seed_merge_rule_markers_and_one_entry_for_each_cal
     assert len(calls) == 3
     assert {entry.input_key for entry in evidence.nondeterministic_inputs} == set(calls)
     assert {entry.source for entry in evidence.nondeterministic_inputs} == {"external_call"}
+
+
+def outside(flags: tuple[int, ...] | None) -> list[tuple[str, str]]:
+    """The nondeterministic inputs of a turn whose lease is renewed and that an operator cancels."""
+    rig = Rig(flags=flags)
+    rig.connect()
+    rig.type("hello")
+    rig.give(LeaseChanged("renewed", 7, expires_at=400_000_000_000))
+    rig.give(ControlReceived("cancel", 0, idempotency_key="host/1", scope=CancelScope.TURN))
+    rig.advance(1_000)
+    evidence = rig.of(fx.StoreEvidence)[-1].evidence
+    return [(one.source, one.input_key.partition("/")[0]) for one in evidence.nondeterministic_inputs]
+
+
+def test_what_was_decided_outside_while_the_turn_lived_is_listed_once_each() -> None:
+    assert sorted(outside(None)) == [
+        ("external_call", "pvi"),
+        ("operator_override", "cancel"),
+        ("other", "lease"),
+    ]
+
+
+def test_a_recording_from_before_the_flag_lists_only_its_calls() -> None:
+    before = tuple(flag for flag in CURRENT if flag != Flag.OUTSIDE_DECISIONS_LISTED)
+    assert outside(before) == [("external_call", "pvi")]
