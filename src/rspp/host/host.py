@@ -19,10 +19,12 @@ import msgspec
 
 from rspp.contract.event import Signal
 from rspp.contract.words import CancelReason, CancelScope, Lane
+from rspp.host.alerts import Alert
 from rspp.host.clock import MachineClock
 from rspp.host.collector import Collector
 from rspp.host.durable import StateWriter
 from rspp.host.meters import Meters
+from rspp.host.overhead import Overhead, Sink, StoreSink
 from rspp.host.places import Places
 from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Line, Recorder, Refused, Store
 from rspp.host.providers import Providers, Readiness
@@ -62,9 +64,14 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     snapshot_every_ms: int = 20_000
     blocked_ms: int = 100  # who keeps the loop for longer is blamed by name
     break_ms: int = 1_000  # and a sync node that keeps it for longer is interrupted
+    # What a step of the kernel may take, on average and at p95, over ten seconds; above it an alert is raised. Twice and
+    # eight times the 12 us that `rspp bench kernel` aims at: this is wall-clock time, with caches that others use too.
+    kernel_us_max: float = 24.0
+    kernel_us_p95_max: float = 96.0
     # The host has the process to itself: it decides when garbage is collected and how often threads take turns.
     owns_process: bool = False
     debug: bool = False
+    flags: tuple[int, ...] | None = None  # behaviour flags of new sessions; None is today's
 
 
 RecorderFactory = Callable[[str], Recorder]
@@ -83,6 +90,7 @@ class Host:
         recorders: RecorderFactory | None = None,
         snapshots: SnapshotSource | None = None,
         store: Store | None = None,
+        overhead_to: Sink | None = None,
     ) -> None:
         self.settings = settings or HostSettings()
         self.registry = registry
@@ -103,6 +111,15 @@ class Host:
             break_ms=self.settings.break_ms,
             meters=self.meters,
         )
+        self.overhead = Overhead(
+            self.meters,
+            budget_us=self.settings.kernel_us_max,
+            budget_p95_us=self.settings.kernel_us_p95_max,
+            wall_ms=lambda: self.clock.wall() // NS_PER_MS,
+            sessions=lambda: len(self.sessions),
+            on_alert=self._alerted,
+        )
+        self._overhead_to = overhead_to or (StoreSink(store) if store is not None else None)
         self._collector = Collector(meters=self.meters) if self.settings.owns_process else None
         self._scheduler: LaneScheduler = scheduler or FairScheduler()
         self._recorders: RecorderFactory = recorders or (lambda _: MemoryRecorder())
@@ -138,6 +155,8 @@ class Host:
         self.tasks.spawn(self._refresh(), "host:snapshots")
         if self._writer is not None:
             self.tasks.spawn(self._writer.run(), "host:state")
+        if self._overhead_to is not None:
+            self.tasks.spawn(self._meter(self._overhead_to), "host:overhead")
         ready = await self.providers.open()
         if self._collector is not None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -162,6 +181,7 @@ class Host:
         leaked += await self.tasks.wait(1.0)
         if self._writer is not None:
             await self._writer.flush(1.0)
+        await self._last_window()
         await self.providers.close()
         self.timer.close()
         self.watchdog.stop()
@@ -201,6 +221,7 @@ class Host:
             anchor=ClockAnchor(monotonic=now, wall=self.clock.wall()),
             snapshot=self._snapshots(now),
             debug=self.settings.debug,
+            flags=self.settings.flags,
             reports_playback=bootstrap.playback_reports,
         )
         return self._seat(request, graph, line)
@@ -388,6 +409,21 @@ class Host:
             blame.session_id or "none",
             blame.stack[0] if blame.stack else "unseen",
         )
+
+    def _alerted(self, alert: Alert) -> None:
+        log.warning("%s: %s", alert.name, alert.message)
+
+    async def _meter(self, sink: Sink) -> None:
+        await self.overhead.run(sink, self.clock.now, lambda error: self._blame("overhead", error))
+
+    async def _last_window(self) -> None:
+        """What was timed until now is a window too, and is written if that can be done in a second."""
+        self.overhead.close()
+        if self._overhead_to is not None:
+            try:
+                await asyncio.wait_for(self.overhead.flush(self._overhead_to), 1.0)
+            except Exception as error:  # noqa: BLE001 - the host stops all the same
+                self._blame("overhead", error)
 
     def _ends(self, session: LiveSession) -> asyncio.Future[str]:
         waiting = self._closing.get(session.session_id)

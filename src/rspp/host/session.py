@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from rspp.contract.event import Event, Signal
 from rspp.contract.signals import SignalName
 from rspp.contract.words import ConnectionState, Lane, OutcomeClass
+from rspp.host.overhead import Overhead, now_ns
 from rspp.host.ports import (
     EVIDENCE_LATER,
     AnyProvider,
@@ -85,6 +86,8 @@ class Owner(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop: ...
     @property
     def running(self) -> Running: ...
+    @property
+    def overhead(self) -> Overhead: ...
     def woke(self, session: LiveSession, lane: Lane) -> None: ...
     def arm(self, session: LiveSession) -> None: ...
     def provider(self, session: LiveSession, request: fx.Invoke) -> AnyProvider | AsyncNode: ...
@@ -119,6 +122,7 @@ class LiveSession:
         "_calls",
         "_ending",
         "_lanes",
+        "_overhead",
         "_owner",
         "_serving",
         "armed_at",
@@ -160,6 +164,7 @@ class LiveSession:
         self.lost = 0  # inputs for which there was no room
         self.tasks = TaskScope(owner.loop, self._task_failed)
         self._owner = owner
+        self._overhead = owner.overhead
         self._serving: Lane | None = (
             None  # the scheduler asks after a service whether more waits: it need not be told
         )
@@ -232,17 +237,21 @@ class LiveSession:
         self.ingest(i.Woken())
 
     def _step(self, now: int, received: i.Input) -> None:
-        kernel = self.kernel
+        kernel, overhead = self.kernel, self._overhead
         try:
             self.recorder.took(now, received)
         except RAISED as error:
             self._recorder_broke(error)
+        overhead.left -= 1
+        began = 0 if overhead.left > 0 else now_ns()
         try:
             if type(received) is i.Woken:
                 kernel.wake(now)
             else:
                 kernel.receive(now, received)
             effects = kernel.drain()
+            if began:
+                overhead.took(now, now_ns() - began)
         except RAISED as error:  # the host supervises: this session ends, with its cause and its inputs
             self.crashed("kernel", error)
             return
