@@ -39,8 +39,8 @@ from rspp.spec.wiring import Link, Resolved, Wiring, fallback_of
 
 # Enough to keep a producer busy for a third of a second of audio; the contract names no number.
 CREDITS: Final = 16
-# What says where a thing came from or what it is called, but not what it does.
-IDENTITY: Final = ("ref", "fingerprint", "pipeline", "version", "defaulting_source")
+# What says where a thing came from, what it is called or how it is measured, but not what it does.
+IDENTITY: Final = ("ref", "fingerprint", "pipeline", "version", "defaulting_source", "targets")
 
 
 def compile_graph(
@@ -67,6 +67,7 @@ def compile_graph(
         streaming_handoff=handoff if handoff.stt_to_llm.enabled or handoff.llm_to_tts.enabled else None,
         defaulting_source=_sources(normalised, wiring, edges),
         provider_settings=normalised.provider_settings,
+        targets=normalised.targets,
     )
     return msgspec.structs.replace(graph, fingerprint=fingerprint(graph))
 

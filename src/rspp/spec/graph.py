@@ -269,6 +269,14 @@ class Policies(_Frozen, frozen=True):
     degrade_on: tuple[str, ...]  # modalities whose loss degrades the session instead of ending the turn
 
 
+class Targets(_Frozen, frozen=True):
+    """What a pipeline is measured against, and when somebody is told. Nothing is decided by it: it is in no fingerprint."""
+
+    end_to_end_p95_ms: int
+    alert_ratio: float
+    alert_window_turns: int
+
+
 class GraphDefinition(_Frozen, frozen=True):
     ref: str
     fingerprint: str
@@ -288,3 +296,4 @@ class GraphDefinition(_Frozen, frozen=True):
     defaulting_source: dict[str, str] = {}  # field path -> where the value came from
     # Provider id -> its kind (`use`) and settings; an id that is not here is a kind. Secrets are references.
     provider_settings: dict[str, dict[str, object]] = {}
+    targets: Targets | None = None  # none: compiled before there were any

@@ -30,7 +30,7 @@ from rspp.contract.words import (
     UnknownEventAction,
 )
 from rspp.spec.check import read
-from rspp.spec.graph import Absent, OnCancel, OnFailure, Policies
+from rspp.spec.graph import Absent, OnCancel, OnFailure, Policies, Targets
 from rspp.spec.problem import Findings, Mark, Path
 from rspp.spec.source import Scalar, Source
 
@@ -324,6 +324,14 @@ BudgetsOverlay = Annotated[
     dict[str, Any],
     Meta(description="Soft time limits.", examples=[{"turn_budget_ms": 2000}], extra={"overlay": Budgets}),
 ]
+TargetsOverlay = Annotated[
+    dict[str, Any],
+    Meta(
+        description="What the pipeline is measured against, and when an alert is raised; alters no execution.",
+        examples=[{"end_to_end_p95_ms": 1800}],
+        extra={"overlay": Targets},
+    ),
+]
 PoliciesOverlay = Annotated[
     dict[str, Any],
     Meta(
@@ -366,6 +374,7 @@ class PipelineSpec(_Written, frozen=True):
     providers: Providers = {}
     provider_settings: ProviderSettings = {}
     budgets: BudgetsOverlay = {}
+    targets: TargetsOverlay = {}
     policies: PoliciesOverlay = {}
     unknown_event_action: Annotated[
         UnknownEventAction | None,
@@ -383,6 +392,7 @@ class LayerSpec(_Written, frozen=True):
     providers: Providers = {}
     provider_settings: ProviderSettings = {}
     budgets: BudgetsOverlay = {}
+    targets: TargetsOverlay = {}
     policies: PoliciesOverlay = {}
 
 

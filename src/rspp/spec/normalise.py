@@ -1,6 +1,6 @@
 """Every setting gets one value and one origin: profile, then spec, then environment, tenant and session layers.
 
-The later one wins. A layer has the shape of the spec's own `providers`, `provider_settings`, `budgets` and `policies`,
+The later one wins. A layer has the shape of the spec's own `providers`, `provider_settings`, `budgets`, `targets` and `policies`,
 so whatever can be said in one can be said in all, and what cannot is an error that names the layer.
 """
 
@@ -14,6 +14,7 @@ import msgspec
 from rspp.contract.plan import Budgets
 from rspp.contract.words import Modality
 from rspp.spec import provider_settings, source
+from rspp.spec.graph import Targets
 from rspp.spec.model import LayerSpec, PipelineSpec, PolicySettings, layer_of
 from rspp.spec.problem import Findings, Path, nearest, shown
 from rspp.spec.profile import ALIASES, ROWS, SOURCE
@@ -76,6 +77,7 @@ class NormalisedSpec(msgspec.Struct, frozen=True, kw_only=True):
     profile: str
     settings: dict[str, Setting]
     budgets: Budgets
+    targets: Targets
     policies: PolicySettings
     providers: dict[str, tuple[str, ...]]
     provider_settings: dict[str, provider_settings.Settings] = {}
@@ -103,6 +105,7 @@ def normalise(spec: PipelineSpec, findings: Findings, layers: Iterable[Layer] = 
             providers=spec.providers,
             provider_settings=spec.provider_settings,
             budgets=spec.budgets,
+            targets=spec.targets,
             policies=spec.policies,
         ),
         EXPLICIT,
@@ -120,6 +123,7 @@ def normalise(spec: PipelineSpec, findings: Findings, layers: Iterable[Layer] = 
         profile=profile or spec.profile,
         settings=settings,
         budgets=msgspec.convert(_nested(settings, "budgets"), Budgets),
+        targets=msgspec.convert(_nested(settings, "targets"), Targets),
         policies=msgspec.convert(_nested(settings, "policies"), PolicySettings),
         providers=_named(settings, "providers"),
         provider_settings=_named(settings, "provider_settings"),
@@ -145,7 +149,8 @@ def _lay(settings: dict[str, Setting], layer: LayerSpec, origin: str, findings: 
         if provider_settings.are_sound(given, path, findings):
             below = settings[key].value if key in settings else None
             settings[key] = Setting(provider_settings.laid_over(below, given), origin, findings, path)
-    for section, values in (("budgets", layer.budgets), ("policies", layer.policies)):
+    sections = (("budgets", layer.budgets), ("targets", layer.targets), ("policies", layer.policies))
+    for section, values in sections:
         for name, value in values.items():
             path = (section, *name.split("."))
             if _is_sound(f"{section}.{name}", value, path, findings):

@@ -293,8 +293,21 @@ HANDOFF: Final = (
     Row("degrade_on_threshold_breach", False, "Falling back to finals is enough."),
 )
 
+TARGETS: Final = (
+    Row(
+        "end_to_end_p95_ms",
+        2000,
+        "Contract §14, gate 7: from the first frame in to the first sound.",
+        1,
+        DAY_MS,
+    ),
+    Row("alert_ratio", 1.0, "An alert as soon as the target is missed.", 0.1, 100),
+    Row("alert_window_turns", 50, "Below it a p95 is the largest value and little else.", 1, 10_000),
+)
+
 SECTIONS: Final = {
     "budgets": BUDGETS,
+    "targets": TARGETS,
     "policies.turn_taking": TURN_TAKING,
     "policies.playout": PLAYOUT,
     "policies.calls": CALLS,

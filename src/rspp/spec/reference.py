@@ -99,6 +99,7 @@ def _policies_page() -> str:
         "| --- | --- | --- | --- |",
     ]
     types = {f"budgets.{field.encode_name}": field.type for field in _struct("budgets").fields}
+    types |= {f"targets.{field.encode_name}": field.type for field in _struct("targets").fields}
     types |= dict(leaves_of(inspect.type_info(PolicySettings), "policies"))
     for path in sorted(ROWS):
         row = ROWS[path]

@@ -7,6 +7,7 @@ from msgspec import inspect
 from rspp.contract.plan import Budgets
 from rspp.spec import load, voice_template
 from rspp.spec.edge_profile import EDGE_DEFAULTS
+from rspp.spec.graph import Targets
 from rspp.spec.model import PolicySettings
 from rspp.spec.profile import ROWS, SOURCE
 from rspp.spec.reference import leaves_of
@@ -14,6 +15,7 @@ from rspp.spec.reference import leaves_of
 
 def test_every_setting_of_the_graph_has_a_row_and_every_row_a_setting() -> None:
     settings = dict(leaves_of(inspect.type_info(Budgets), "budgets"))
+    settings |= dict(leaves_of(inspect.type_info(Targets), "targets"))
     settings |= dict(leaves_of(inspect.type_info(PolicySettings), "policies"))
     assert set(settings) == set(ROWS)
 
