@@ -123,7 +123,7 @@ CODES: Final[Mapping[str, CodeRule]] = {
     "model_hash_mismatch": _C("A file is not the one that the catalogue names.", "Fetch it again; keep it out of use."),
     "model_source_failed": _C("A package with a model could not be taken.", "Check the package client's settings."),
     "model_failed": _C("A model raised while it ran.", "Try again; switch if it goes on."),
-    "package_missing": _C("A package that runs models is not installed.", "Run `pip install 'rspp[local]'`."),
+    "package_missing": _C("A package of an extra is not installed.", "Run `pip install 'rspp[EXTRA]'` with the extra that is named."),
     "provider_closed": _C("A call of a provider that is shut down.", "Begin no calls after the close."),
     "language_unknown": _C("A language that the model does not know.", "Use one that it knows, or another model."),
     "voice_unknown": _C("A voice that is not on this machine.", "Leave `voice` out, or use another provider."),
@@ -179,6 +179,38 @@ CODES: Final[Mapping[str, CodeRule]] = {
     "store_unusable": _C("A store's file cannot be opened or written.", "Mend its rights, or name another file."),
     "store_damaged": _C("A file that is no store, or is broken.", "Restore it from a copy, or name another file."),
     "store_io_failed": _C("The disk under a store failed.", "Look at the disk and the process's limits; try again."),
+    "store_contended": _C("Others keep changing what is to be changed.", "Try again; find who writes there."),
+    "session_not_found": _C("There is no recording of such a session.", "`rspp sessions` lists what there is."),
+    "session_deleted": _C("A recording that was deleted here.", "Leave it deleted, or import it into another data folder."),
+    "session_ambiguous": _C("Several sessions are called so.", "Say more of the name, or the tenant."),
+    "recording_damaged": _C("A part of a recording is not what its catalogue says.", "Restore the store from a copy."),
+    "retention_policy_invalid": _C("A retention policy that cannot hold.", "Mend what is named; the contract has the limits."),
+    "deletion_invalid": _C("A request to delete that does not say what it must.", "Name a tenant, a session or turn, and who asks."),
+    "deletion_unsupported": _C("Recordings are not encrypted a session, so no key can be thrown away.", "Ask for hard_delete."),
+    # --- who may read what was recorded ------------------------------------------------------------------------
+    "invalid_request_attributes": _C(
+        "An access request that lacks a field, or holds an unknown word.", "Name tenant, principal, role, purpose, scope."
+    ),
+    "policy_tenant_scope_missing": _C("The access policy does not know this tenant.", "Add the tenant to the policy."),
+    "cross_tenant_denied": _C("What was asked for belongs to another tenant.", "Ask as a principal of that tenant."),
+    "role_not_authorized": _C("The principal has not this role, or the role has no grant.", "Ask in a granted role."),
+    "purpose_not_authorized": _C("No grant of the role covers this purpose.", "Name the true purpose, or have it granted."),
+    "requested_fidelity_not_authorized": _C(
+        "More detail was asked for than is granted.", "Ask for L0, or have the level granted."
+    ),
+    "invalid_requested_classes": _C(
+        "Payload classes that are unknown or not granted.", "Ask for classes that the grant names, or for none."
+    ),
+    "audit_sink_unavailable": _C("There is no audit log to write to: no access.", "Open the store with the audit log."),
+    "audit_event_invalid": _C("An audit record that is not whole: no access.", _OURS),
+    "audit_sink_write_failed": _C("The audit log could not be written: no access.", "Mend the store; ask again."),
+    "audit_chain_broken": _C(
+        "The audit log was changed, or a part of it is gone.", "Compare with an exported copy; find who has write access."
+    ),
+    "access_policy_invalid": _C("The access policy cannot be used.", "Mend what is named; nothing is granted until then."),
+    "redaction_policy_invalid": _C(
+        "The redaction policy cannot be used.", "Mend what is named; nothing is recorded until then."
+    ),
     "suite_empty": _C("A conformance suite without checks.", "Give it checks: none would prove nothing."),
     "turn_state_unreachable": _C("Turn state asked for outside a turn.", "Use session state there."),
     # --- pools and shared inference of the host ---------------------------------------------------------------
@@ -206,5 +238,29 @@ CODES: Final[Mapping[str, CodeRule]] = {
     "control_lane_overflow": _C("The control lane is full.", _OURS),
     "timer_storm": _C("Deadlines are set that are past already.", _OURS),
     "runtime_internal_error": _C("The runtime or a node failed.", _OURS),
+    # --- replay -----------------------------------------------------------------------------------------------
+    "replay_mode_missing": _C("A replay without its mode.", "Say where outputs come from; it is never guessed."),
+    "replay_mode_unknown": _C("A mode that there is not, or an alias of one.", "Use the names of the contract."),
+    "replay_mode_mismatch": _C("A result, or a cursor, of another mode.", "Ask for that mode, or replay anew."),
+    "replay_inputs_insufficient": _C("What is here is not enough to decide anew.", "Simulate again instead."),
+    "replay_inputs_missing": _C("The recording has no inputs.", "Record at L1 or above; walk the decisions instead."),
+    "replay_outputs_missing": _C("The recording has no outputs to play.", "Record at L1; or ask for decisions only."),
+    "replay_sound_missing": _C("A model would have to hear what was not kept.", "Record at L2, or play that model."),
+    "replay_node_missing": _C("The pipeline lacks the node of a recorded input.", "Keep the node, or its modality."),
+    "replay_stop_malformed": _C("A place to stop at that makes no sense.", "Write it as the message shows."),
+    "recorded_output_missing": _C("A call for which nothing was recorded.", "Call the provider live, or accept it."),
+    "cursor_malformed": _C("A file that is no cursor.", "Save one with `rspp replay --save`."),
+    "cursor_other_recording": _C("A cursor of another recording.", "Use the recording that it was saved from."),
+    "cursor_past_end": _C("A cursor that stands past the end.", "Save it anew."),
+    "cursor_digest_mismatch": _C("A replay is not where its cursor was.", "Replay anew: cursor or code has changed."),
+    "plan_tampered": _C("A turn's plan is not the one that was hashed.", "Trust it no more; find the original."),
+    "plan_missing": _C("A turn's plan is not in its recording.", "Find the whole recording."),
+    "evidence_tampered": _C("Evidence is not what the kernel stored.", "Trust it no more; find the original."),
+    "snapshot_missing": _C("A plan or evidence does not name its snapshots.", "Find the whole recording."),
+    "determinism_context_incomplete": _C("A seed, rule, marker or outside input is not on record.", "Find the original."),
     "replay_diverged": _C("A replay did not do what was recorded.", "Look at the position; compare versions."),
+    "shrink_nothing_fails": _C(
+        "The recording, done again, does not show the failure.", "Run the code that shows it, or check for something else."
+    ),
+    "shrink_check_unknown": _C("No check is called this.", "Say divergence, invariant, violation, signal or predicate."),
 }  # fmt: skip

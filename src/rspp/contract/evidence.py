@@ -148,7 +148,7 @@ def _is_absent(value: object) -> bool:
 def _identity(evidence: TurnEvidence) -> Iterator[str]:
     if evidence.or02_evidence_schema_version != EVIDENCE_VERSION:
         yield "or02_evidence_schema_version"
-    if _PLAN_HASH.fullmatch(evidence.plan_hash) is None:
+    if _PLAN_HASH.fullmatch(evidence.plan_hash or "") is None:
         yield "plan_hash"
     if evidence.snapshot_provenance is not None:
         for name, ref in msgspec.structs.asdict(evidence.snapshot_provenance).items():

@@ -77,7 +77,10 @@ def resample(pcm: bytes, rate: int, to: int) -> bytes:
     samples = len(pcm) // 2
     wanted = -(-samples * to // rate)
     late = stream.delay_samples * to // rate
-    made = stream.process(pcm + bytes(2 * (stream.delay_samples + rate // to + 2)))
+    padded = pcm + bytes(2 * (stream.delay_samples + rate // to + 2))
+    # A second at a time: each sample that comes out has a window of its own in memory, 200 times its size.
+    second = 2 * rate
+    made = b"".join(stream.process(padded[at : at + second]) for at in range(0, len(padded), second))
     return made[2 * late : 2 * (late + wanted)]
 
 

@@ -124,6 +124,15 @@ class Redactor:
         return text, found
 
 
+def found_in(text: str, kinds: Sequence[str] = tuple(FORMS)) -> Iterator[tuple[int, int, str]]:
+    """Where personal data of these kinds stands in a text, and of which kind; no two places overlap."""
+    for kind, (pattern, holds) in FORMS.items():
+        if kind in kinds:
+            for start, end in list(_findings(text, pattern, holds)):
+                yield start, end, kind
+                text = text[:start] + "\0" * (end - start) + text[end:]
+
+
 def _findings(text: str, pattern: re.Pattern[str], holds: Callable[[str], bool]) -> Iterator[tuple[int, int]]:
     """Where a form stands whose check holds. What looks like one long number may be two with a space between them, so a
     candidate that fails is tried without its last words, and then without its first.

@@ -71,6 +71,9 @@ def run_job(job: Job) -> Outcome:
     return run_session(draw(job.seed, job.session, job.wish))
 
 
+Work = Callable[[Job], Outcome]
+
+
 def run_sessions(
     seed: int,
     numbers: Iterable[int],
@@ -80,25 +83,29 @@ def run_sessions(
     save: Path | None = None,
     kernel_class: KernelFactory = SessionKernel,
     progress: Progress | None = None,
+    work: Work = run_job,
 ) -> Report:
-    """Run these sessions and merge what came of them, in their order."""
+    """Run these sessions and merge what came of them, in their order. `work` is how one is run, here or in a process."""
     jobs = [Job(seed, number, wish) for number in numbers]
     outcomes: list[Outcome] = []
-    for outcome in _outcomes(jobs, procs, kernel_class):
+    for outcome in _outcomes(jobs, procs, kernel_class, work):
         outcomes.append(outcome)
         if progress is not None:
             progress(len(outcomes), len(jobs))
     return _merged(outcomes, _findings(seed, wish, outcomes, kernel_class, save))
 
 
-def _outcomes(jobs: list[Job], procs: int, kernel_class: KernelFactory) -> Iterator[Outcome]:
-    if procs <= 1 or kernel_class is not SessionKernel:
+def _outcomes(jobs: list[Job], procs: int, kernel_class: KernelFactory, work: Work) -> Iterator[Outcome]:
+    if kernel_class is not SessionKernel:
         for job in jobs:
             yield run_session(draw(job.seed, job.session, job.wish), kernel_class)
         return
+    if procs <= 1:
+        yield from map(work, jobs)
+        return
     # Fresh processes, not forks: a session must not depend on what its process did before.
     with get_context("spawn").Pool(procs) as pool:
-        yield from pool.imap(run_job, jobs, chunksize=CHUNK)
+        yield from pool.imap(work, jobs, chunksize=CHUNK)
 
 
 def _findings(

@@ -63,6 +63,10 @@ def test_a_plan_hash_is_64_hexadecimal_digits() -> None:
     assert gaps(plan_hash="ab" * 31) == ("plan_hash",)
 
 
+def test_a_plan_hash_that_is_not_there_at_all_is_missed() -> None:
+    assert gaps(plan_hash=None) == ("plan_hash",)
+
+
 def test_a_seed_and_an_epoch_of_0_are_values() -> None:
     assert gaps(determinism_seed=0, lease_epoch_at_turn_open=0, lease_epoch_at_terminal=0) == ()
 

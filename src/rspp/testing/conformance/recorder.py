@@ -5,6 +5,7 @@ checks = recorder.conformance(lambda: RecorderTarget(recorder=r, kept=lambda: {.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
@@ -13,7 +14,7 @@ import msgspec
 
 from rspp.contract.event import Audio
 from rspp.contract.evidence import EVIDENCE_VERSION, CloseStamp, TurnEvidence
-from rspp.host.ports import Recorder
+from rspp.host.ports import EVIDENCE_LATER, Recorder, TellsSession
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.spec import voice_template
@@ -25,6 +26,7 @@ FRAMES: Final = 500
 # A disk is never waited for; even a busy machine does ten frames in this time.
 APPEND_MS_MAX: Final = 20.0
 PAUSES_FORGIVEN: Final = 3
+ANSWER_MS_MAX: Final = 5_000
 
 
 class RecorderTarget(msgspec.Struct, kw_only=True):
@@ -38,6 +40,14 @@ class RecorderTarget(msgspec.Struct, kw_only=True):
     kept: Callable[[], Mapping[str, TurnEvidence]]
     stamps: Callable[[], Mapping[str, CloseStamp]]
     breaks: Callable[[], None] | None = None
+    # What the recorder has told its session of evidence, by record id.
+    told: dict[str, i.EvidenceStored] = {}
+
+    def hear(self, received: i.Input) -> bool:
+        """The session, as the recorder is attached to it."""
+        if isinstance(received, i.EvidenceStored):
+            self.told[received.record_id] = received
+        return True
 
 
 def conformance(make: Callable[[], RecorderTarget]) -> list[Check]:
@@ -65,35 +75,36 @@ async def _keeps(target: RecorderTarget) -> None:
     for number in range(TURNS):
         evidence = sample(number)
         _frame(target.recorder, number)
-        refused = target.recorder.evidence(f"record-{number}", evidence)
+        refused = await _ask(target, f"record-{number}", evidence)
         require(refused is None, f"it refused evidence that nothing forbids: {refused}")
         wanted[f"record-{number}"] = evidence
         require(target.kept().get(f"record-{number}") == evidence, "it took evidence and does not have it")
     target.recorder.closed()
+    await _until(lambda: len(target.kept()) == len(wanted))
     require(dict(target.kept()) == wanted, "when it was closed, it had other evidence than it took")
 
 
 async def _once(target: RecorderTarget) -> None:
     _open(target)
     for _ in range(2):
-        target.recorder.evidence("record-1", sample(1))
+        refused = await _ask(target, "record-1", sample(1))
+        require(refused is None, f"it refused evidence that it has: {refused}")
     require(list(target.kept()) == ["record-1"], f"one record given twice is kept as {list(target.kept())}")
 
 
 async def _stamps(target: RecorderTarget) -> None:
     _open(target)
     stamp = CloseStamp(session_id="s1", turn_id="turn-1", turn_close_at=5)
-    target.recorder.evidence("record-1", sample(1))
+    await _ask(target, "record-1", sample(1))
     target.recorder.closed_turn("record-1", stamp)
+    await _until(lambda: "record-1" in target.stamps())
     found = target.stamps().get("record-1")
     require(found == stamp, f"the turn was closed with {stamp}, and {found} is kept")
 
 
 async def _bare(target: RecorderTarget) -> None:
     _open(target)
-    require(
-        target.recorder.evidence("record-1", sample(1)) is None, "it wants inputs before it takes evidence"
-    )
+    require(await _ask(target, "record-1", sample(1)) is None, "it wants inputs before it takes evidence")
 
 
 async def _refuses(target: RecorderTarget) -> None:
@@ -105,7 +116,7 @@ async def _refuses(target: RecorderTarget) -> None:
     answer = None
     for number in range(TURNS):
         _frame(target.recorder, number)
-        answer = target.recorder.evidence(f"record-{number}", sample(number))
+        answer = await _ask(target, f"record-{number}", sample(number))
         if answer is not None:
             break
         require(f"record-{number}" in target.kept(), "it said that it took evidence, and does not have it")
@@ -152,7 +163,27 @@ async def _quick(target: RecorderTarget) -> None:
     require(slow <= APPEND_MS_MAX, f"it kept the loop waiting for {slow:.1f} ms, and again")
 
 
+async def _ask(target: RecorderTarget, record_id: str, evidence: TurnEvidence) -> str | None:
+    """What becomes of evidence: None when it is kept, or why not. A recorder that answers later has its time."""
+    answer = target.recorder.evidence(record_id, evidence)
+    if answer != EVIDENCE_LATER:
+        return answer
+    await _until(lambda: record_id in target.told)
+    require(record_id in target.told, f"it said later of evidence, and said nothing for {ANSWER_MS_MAX} ms")
+    told = target.told[record_id]
+    return None if told.ok else (told.reason or "no reason")
+
+
+async def _until(come: Callable[[], bool]) -> None:
+    """Wait for it, up to the time that an answer may take."""
+    deadline = time.monotonic() + ANSWER_MS_MAX / 1000
+    while not come() and time.monotonic() < deadline:  # noqa: ASYNC110 - files have no event to wait for
+        await asyncio.sleep(0.001)
+
+
 def _open(target: RecorderTarget) -> None:
+    if isinstance(target.recorder, TellsSession):
+        target.recorder.attach(target.hear)
     target.recorder.opened(open_request(), voice_template())
 
 

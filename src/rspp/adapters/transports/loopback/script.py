@@ -7,6 +7,7 @@ Say(q), UntilHeard(1500), Say(stop), UntilAnswered(), HangUp()   interrupts the 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -92,7 +93,11 @@ def ask(name: str, sound: Sound) -> Say:
 
 def speech_frames(pcm: bytes) -> tuple[bool, ...]:
     """For each 20 ms, whether its level is that of the recording's speech; told by level alone, by no model."""
-    levels = [level_of(pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)]
+    return voiced([level_of(pcm[at : at + FRAME_BYTES]) for at in range(0, len(pcm), FRAME_BYTES)])
+
+
+def voiced(levels: Sequence[float]) -> tuple[bool, ...]:
+    """For each level of a recording, whether it is that of its speech."""
     if not levels:
         return ()
     ranked = sorted(levels)
