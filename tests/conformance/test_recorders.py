@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Callable
@@ -15,6 +16,11 @@ from rspp.testing.conformance import recorder as suite
 from rspp.testing.conformance import run_suite
 from rspp.testing.conformance.profiles import certify
 from rspp.testing.judge import Judge
+from rspp.timeline.ports import Everything
+from rspp.timeline.recorders import Recorders
+from rspp.timeline.records import AnyRecord, Close, Evidence, unframe
+from rspp.timeline.spool import Spool
+from rspp.timeline.writer import MachineDisk
 
 Make = Callable[[Path], suite.RecorderTarget]
 
@@ -61,10 +67,42 @@ def journal(name: str) -> Make:
     return make
 
 
+class NoSpace(MachineDisk):
+    """The machine's disk, until it is full."""
+
+    full = False
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return super().write(fd, data)
+
+
+def spooled(folder: Path) -> suite.RecorderTarget:
+    """The recorder that production has, with its thread and its files."""
+    disk = NoSpace()
+    spool = Spool(folder, disk=disk)
+    spool.start()
+    made = Recorders(spool, lambda request, graph: Everything())("s1")
+
+    def read() -> list[AnyRecord]:
+        found: list[AnyRecord] = []
+        for path in sorted(folder.glob("spool/*/*/*.seg")):
+            found += unframe(path.read_bytes()).records
+        return found
+
+    return suite.RecorderTarget(
+        recorder=made,
+        kept=lambda: {one.record_id: one.evidence for one in read() if isinstance(one, Evidence)},
+        stamps=lambda: {one.record_id: one.stamp for one in read() if isinstance(one, Close)},
+        breaks=lambda: setattr(disk, "full", True),
+    )
+
+
 @pytest.mark.parametrize(
     "make",
-    [memory, judge, journal("call.jsonl"), journal("call.rspp")],
-    ids=["memory", "judge", "journal as JSON", "journal as MessagePack"],
+    [spooled, memory, judge, journal("call.jsonl"), journal("call.rspp")],
+    ids=["spool", "memory", "judge", "journal as JSON", "journal as MessagePack"],
 )
 def test_it_conforms(make: Make, tmp_path: Path) -> None:
     numbers = itertools.count()

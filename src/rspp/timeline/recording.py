@@ -2,13 +2,15 @@
 
 Records may come in any number of pieces (segments, parts in a store, one file); `assemble` puts them together. Nothing is
 made up: what is missing is named (`gaps`, `withheld_texts`, `without_sound`), and `complete_through` says up to which input a
-fresh kernel can be fed.
+fresh kernel can be fed. A record that is read twice counts once; one that contradicts the others is a CodecError, for a file
+may come from anywhere.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,15 +18,21 @@ from rspp.contract.codec import CodecError
 from rspp.contract.event import Text
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
-from rspp.contract.words import RecordingLevel
 from rspp.kernel.flags import resolve
-from rspp.kernel.inputs import CallProduced, Input, TextReceived
-from rspp.kernel.trace import Item, Run
+from rspp.kernel.inputs import CallProduced, ControlReceived, Input, TextReceived
+from rspp.kernel.trace import Item, Run, shape
 from rspp.timeline import records as r
 from rspp.timeline.packing import sound_of, unpack, with_sound
+from rspp.timeline.plans import plan_of
 
-INPUTS_MAX: Final = 50_000_000
+# Half a day and more of a call. An input takes a byte of a file and hundreds here, so a small file could fill the memory.
+INPUTS_MAX: Final = 8_000_000
+# Audio that inputs may name, silence included: half a day of both sides at 24 kHz. A few bytes of a file can name megabytes.
+AUDIO_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
+# Times are nanoseconds since some boot: a hundred years of them.
+TIME_MAX: Final = 1 << 62
 _replace: Final = msgspec.structs.replace
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
@@ -89,13 +97,6 @@ class Recording(msgspec.Struct, kw_only=True):
         """Is every input here, to the session's end?"""
         return self.end is not None and not self.torn and self.complete_through == self.end.steps
 
-    def level_at(self, step: int) -> RecordingLevel:
-        level = self.head.level
-        for change in self.levels:
-            if change.step <= step:
-                level = change.new
-        return level
-
     def input_list(self, through: int | None = None) -> list[tuple[int, Input]]:
         """The inputs from the first one on, without a hole, at most through this step."""
         last = self.complete_through if through is None else min(through, self.complete_through)
@@ -103,36 +104,42 @@ class Recording(msgspec.Struct, kw_only=True):
 
 
 def assemble(pieces: Iterable[r.Frames]) -> Recording:
-    """All records of one session, in the order of the pieces, put together."""
+    """All records of one session, in the order of the pieces, put together; raises CodecError."""
     recording: Recording | None = None
-    texts: list[r.Spoken] = []
-    sounds: list[r.Sound] = []
+    reader = _Reader()
+    early: list[
+        r.AnyRecord
+    ] = []  # bounded: by the recording; what was kept while the disk did not take the head
+    unknown, torn, run = 0, False, ""
     for piece in pieces:
         for record in piece.records:
             if isinstance(record, r.Head):
                 _check(record)
                 if recording is None:
                     recording = Recording(head=record)
+                    for one in early:
+                        reader.add(recording, one)
                 elif recording.head.session_id != record.session_id:
-                    raise CodecError(
-                        "malformed", "records", f"two sessions in one recording: {record.session_id}"
-                    )
+                    raise _malformed("records", f"two sessions in one recording: {record.session_id}")
+            elif isinstance(record, r.Part):
+                if run and record.run != run:
+                    raise _malformed("records", f"two runs in one recording: {run} and {record.run}")
+                run = record.run
             elif recording is None:
-                raise CodecError("malformed", "records[0]", "a recording begins with its head")
-            elif isinstance(record, r.Words):
-                texts += record.texts
-            elif isinstance(record, r.Sound):
-                sounds.append(record)
+                early.append(record)
             else:
-                _add(recording, record)
-        if recording is not None:
-            recording.unknown += piece.unknown
-            recording.torn = recording.torn or piece.torn
+                reader.add(recording, record)
+        unknown += piece.unknown
+        torn = torn or piece.torn
     if recording is None:
-        raise CodecError("truncated", "records[0]", "the recording ends before its head does")
-    _hear(recording, sounds)
-    _say(recording, texts)
+        raise CodecError("truncated", "records", "the recording ends before its head does")
+    recording.unknown, recording.torn = unknown, torn
+    reader.finish(recording)
     return recording
+
+
+def _malformed(place: str, why: str) -> CodecError:
+    return CodecError("malformed", place, why)
 
 
 def _check(head: r.Head) -> None:
@@ -146,76 +153,168 @@ def _check(head: r.Head) -> None:
         resolve(head.request.flags)
     except ValueError as error:
         raise CodecError("schema_version_unsupported", "records[0].request.flags", str(error)) from error
+    request = head.request
+    if (request.session_id, request.tenant_id) != (head.session_id, head.tenant_id):
+        raise _malformed(
+            "records[0].request", "it is another session's, or another tenant's, than the head says"
+        )
+    known = {node.id for node in head.graph.nodes}
+    for edge in head.graph.edges:
+        if edge.source not in known or edge.target not in known:
+            raise _malformed("records[0].graph.edges", f"{edge.id} leads from or to a node that is not there")
 
 
-def _add(recording: Recording, record: r.AnyRecord) -> None:
-    """One record in its place; what is there already (a piece that was read twice) stays."""
-    match record:
-        case r.Inputs():
-            _add_inputs(recording, record)
-        case r.Trace():
-            recording.items += record.items
-            recording.runs += record.runs
-            if record.digest is not None:
-                recording.marks.append(Mark(record.through, record.digest, record.words))
-        case r.Steps():
-            for one in record.steps:
-                recording.nodes.setdefault(one.stepped.node_id, {})[one.nth] = one
-        case r.Level():
-            recording.levels.append(record)
-        case r.Gap():
-            recording.gaps.append(record)
-        case r.End():
-            recording.end = recording.end or record
-        case r.Evidence() | r.Close() | r.Plan():
-            _add_turn(recording, record)
+class _Reader:
+    """Puts records in their places; what came before stays (a piece may be read twice)."""
+
+    def __init__(self) -> None:
+        self._traces: set[tuple[int, int]] = set()  # bounded: by the recording
+        self._texts: list[r.Spoken] = []  # bounded: likewise
+        self._sounds: list[r.Sound] = []  # bounded: likewise
+        self._audio_bytes = 0
+        self._silences: dict[int, bytes] = {}  # bounded: by `unpack`
+
+    def add(self, recording: Recording, record: r.AnyRecord) -> None:
+        match record:
+            case r.Inputs():
+                self._inputs(recording, record)
+            case r.Words():
+                self._texts += record.texts
+            case r.Sound():
+                self._sounds.append(record)
+            case r.Trace():
+                self._trace(recording, record)
+            case r.Steps():
+                _add_steps(recording, record)
+            case r.Level() | r.Gap():
+                if record.step < 0:
+                    raise _malformed("records", f"step {record.step}")
+                found: list[Any] = recording.levels if isinstance(record, r.Level) else recording.gaps
+                if not found or found[-1] != record:
+                    found.append(record)
+            case r.End():
+                recording.end = recording.end or record
+            case r.Evidence() | r.Close() | r.Plan() | r.PlanLike():
+                _add_turn(recording, record)
+
+    def finish(self, recording: Recording) -> None:
+        """Texts and audio may stand before or after the inputs that they belong to."""
+        for sound in self._sounds:
+            _hear(recording, sound)
+        told: set[int] = set()
+        for spoken in self._texts:
+            if spoken.step not in told:
+                told.add(spoken.step)
+                _say(recording, spoken)
+
+    def _inputs(self, recording: Recording, record: r.Inputs) -> None:
+        last = record.first + len(record.entries) - 1
+        if record.first < 1 or last > INPUTS_MAX:
+            raise _malformed("inputs", f"inputs {record.first} to {last}; they count from 1 to {INPUTS_MAX}")
+        if len(recording.inputs) + len(record.entries) > INPUTS_MAX:
+            raise _malformed("inputs", f"more than {INPUTS_MAX} of them, some twice")
+        for step, (at, received) in enumerate(unpack(record, self._silences), record.first):
+            if not -TIME_MAX < at < TIME_MAX:
+                raise _malformed(f"inputs[{step}]", f"no session lasts until {at}")
+            self._audio_bytes += len(sound_of(received) or b"")
+            if self._audio_bytes > AUDIO_BYTES_MAX:
+                why = f"the recording names more than {AUDIO_BYTES_MAX} bytes of audio"
+                raise CodecError("payload_too_large", f"inputs[{step}]", why)
+            recording.inputs.setdefault(step, (at, received))
+            if _text_of(received) is not None and not isinstance(received, ControlReceived):
+                recording.withheld_texts.add(step)
+            elif sound_of(received):
+                recording.without_sound.add(step)
+
+    def _trace(self, recording: Recording, record: r.Trace) -> None:
+        key = record.through, zlib.crc32(_ENCODE(record))
+        if key in self._traces:
+            return
+        self._traces.add(key)
+        places = [(one.step, one.at) for one in record.items] + [(one.step, one.at) for one in record.runs]
+        for step, at in places:
+            if step < 0 or not -TIME_MAX < at < TIME_MAX:
+                raise _malformed("trace", f"something at step {step} and time {at}")
+        recording.items += record.items
+        recording.runs += record.runs
+        if record.digest is not None:
+            recording.marks.append(Mark(record.through, record.digest, record.words))
 
 
-def _add_inputs(recording: Recording, record: r.Inputs) -> None:
-    for step, (at, received) in enumerate(unpack(record), record.first):
-        recording.inputs.setdefault(step, (at, received))
-        if isinstance(received, TextReceived) or (
-            isinstance(received, CallProduced) and isinstance(received.payload, Text)
-        ):
-            recording.withheld_texts.add(step)
-        elif sound_of(received):
-            recording.without_sound.add(step)
+def _add_steps(recording: Recording, record: r.Steps) -> None:
+    for one in record.steps:
+        if one.nth < 1:
+            raise _malformed("steps", f"hook {one.nth} of {one.stepped.node_id}; they count from 1")
+        recording.nodes.setdefault(one.stepped.node_id, {}).setdefault(one.nth, one)
 
 
-def _add_turn(recording: Recording, record: r.Evidence | r.Close | r.Plan) -> None:
+def _add_turn(recording: Recording, record: r.Evidence | r.Close | r.Plan | r.PlanLike) -> None:
     if isinstance(record, r.Evidence):
         recording.evidence.setdefault(record.record_id, record.evidence)
     elif isinstance(record, r.Close):
         recording.stamps.setdefault(record.record_id, record.stamp)
     else:
-        recording.plans.setdefault(record.plan.turn_id, record.plan)
+        plan = plan_of(record, recording.plans)
+        if plan is not None:
+            recording.plans.setdefault(plan.turn_id, plan)
 
 
-def _hear(recording: Recording, sounds: Iterable[r.Sound]) -> None:
-    """Put the audio that was kept in the place of its silence."""
-    for sound in sounds:
-        at = 0
-        for step, size in zip(sound.steps, sound.sizes, strict=True):
-            found = recording.inputs.get(step)
-            if found is not None:
-                recording.inputs[step] = (found[0], with_sound(found[1], sound.data[at : at + size]))
-                recording.without_sound.discard(step)
-            at += size
-        recording.masked_sound.update(sound.masked)
+def _hear(recording: Recording, sound: r.Sound) -> None:
+    """Put the audio that was kept in the place of its silence, which is as long."""
+    if (
+        len(sound.steps) != len(sound.sizes)
+        or sum(sound.sizes) != len(sound.data)
+        or min(sound.sizes, default=0) < 0
+    ):
+        raise _malformed("sound", "its sizes are not those of its data")
+    if not set(sound.masked) <= set(sound.steps):
+        raise _malformed("sound.masked", "it names inputs that are not in it")
+    at = 0
+    for step, size in zip(sound.steps, sound.sizes, strict=True):
+        found = recording.inputs.get(step)
+        if found is not None:
+            silence = sound_of(found[1])
+            if silence is None or len(silence) != size:
+                raise _malformed(f"sound[{step}]", f"{size} bytes do not belong to this input")
+            recording.inputs[step] = (found[0], with_sound(found[1], sound.data[at : at + size]))
+            recording.without_sound.discard(step)
+        at += size
+    recording.masked_sound.update(sound.masked)
 
 
-def _say(recording: Recording, texts: Iterable[r.Spoken]) -> None:
-    """Put the texts that were kept in the place of their stand-ins."""
-    for spoken in texts:
-        found = recording.inputs.get(spoken.step)
-        if found is None:
-            continue
-        at, received = found
-        if isinstance(received, TextReceived):
-            received = _replace(received, text=spoken.text)
-        elif isinstance(received, CallProduced) and isinstance(received.payload, Text):
-            received = _replace(received, payload=_replace(received.payload, text=spoken.text))
-        recording.inputs[spoken.step] = (at, received)
-        recording.withheld_texts.discard(spoken.step)
-        if spoken.masked:
-            recording.masked[spoken.step] = spoken.masked
+def _say(recording: Recording, spoken: r.Spoken) -> None:
+    """Put a text that was kept in the place of its stand-in, if a kernel decides the same from both."""
+    found = recording.inputs.get(spoken.step)
+    if found is None:
+        return
+    at, received = found
+    place = f"words[{spoken.step}]"
+    standin = _text_of(received)
+    if standin is None:
+        raise _malformed(place, "this input has no text")
+    if len(standin) != len(spoken.text):
+        raise _malformed(
+            place, f"the text has {len(spoken.text)} characters, and its stand-in {len(standin)}"
+        )
+    if any(not 0 <= span.start <= span.end <= len(standin) for span in spoken.masked):
+        raise _malformed(place, "a masked place lies outside the text")
+    if shape(standin) != shape(spoken.text):
+        return  # a kernel could decide otherwise from it: it counts as withheld
+    if isinstance(received, TextReceived):
+        received = _replace(received, text=spoken.text)
+    elif isinstance(received, CallProduced) and isinstance(received.payload, Text):
+        received = _replace(received, payload=_replace(received.payload, text=spoken.text))
+    elif isinstance(received, ControlReceived):  # a key that was pressed
+        received = _replace(received, value=spoken.text)
+    recording.inputs[spoken.step] = (at, received)
+    recording.withheld_texts.discard(spoken.step)
+    if spoken.masked:
+        recording.masked[spoken.step] = spoken.masked
+
+
+def _text_of(received: Input) -> str | None:
+    if isinstance(received, TextReceived):
+        return received.text
+    if isinstance(received, CallProduced) and isinstance(received.payload, Text):
+        return received.payload.text
+    return received.value if isinstance(received, ControlReceived) else None

@@ -1,5 +1,6 @@
 """What a recording is made of: one record a frame, each with its length and check sum, in the order of what happened.
 
+    Part        whose segment this is; the first record of each
     Head        what the session began with, and under which level and policy it is recorded
     Inputs      a run of inputs, in the order in which the kernel took them; audio and texts are stand-ins of the same shape
     Words       texts of earlier inputs, redacted, as far as the policy lets them be kept
@@ -15,6 +16,7 @@ A record is only ever added to; a reader skips what it does not know (a later ve
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from struct import Struct as Layout
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +38,15 @@ RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
 
 class Record(msgspec.Struct, frozen=True, gc=False, tag_field="r", omit_defaults=True, kw_only=True):
     """The common root."""
+
+
+class Part(Record, frozen=True, tag="part"):
+    """The first record of a segment: the `number`th (from 1) of one recorder's life."""
+
+    session_id: str
+    tenant_id: str
+    run: str
+    number: int
 
 
 class Head(Record, frozen=True, tag="head"):
@@ -138,7 +149,16 @@ class Close(Record, frozen=True, tag="close"):
 
 
 class Plan(Record, frozen=True, tag="plan"):
+    """A turn's plan, whole."""
+
     plan: ResolvedTurnPlan
+
+
+class PlanLike(Record, frozen=True, tag="plan_like"):
+    """A turn's plan that is that of turn `like`, which stands before it, but for these fields."""
+
+    like: str
+    changes: dict[str, Any]
 
 
 class Level(Record, frozen=True, tag="level"):
@@ -175,7 +195,22 @@ class End(Record, frozen=True, tag="end"):
     lost: int = 0
 
 
-AnyRecord = Head | Inputs | Words | Sound | Trace | Steps | Evidence | Close | Plan | Level | Gap | End
+AnyRecord = (
+    Part
+    | Head
+    | Inputs
+    | Words
+    | Sound
+    | Trace
+    | Steps
+    | Evidence
+    | Close
+    | Plan
+    | PlanLike
+    | Level
+    | Gap
+    | End
+)
 
 
 # ---- frames ----------------------------------------------------------------------------------------------------
@@ -192,7 +227,22 @@ class _Tag(msgspec.Struct):
 _DECODE_TAG: Final = msgspec.msgpack.Decoder(_Tag).decode
 _KNOWN: Final = frozenset(
     str(kind.__struct_config__.tag)
-    for kind in (Head, Inputs, Words, Sound, Trace, Steps, Evidence, Close, Plan, Level, Gap, End)
+    for kind in (
+        Part,
+        Head,
+        Inputs,
+        Words,
+        Sound,
+        Trace,
+        Steps,
+        Evidence,
+        Close,
+        Plan,
+        PlanLike,
+        Level,
+        Gap,
+        End,
+    )
 )
 
 
@@ -211,39 +261,59 @@ def frame(record: Record) -> bytes:
     return PREFIX.pack(len(data), zlib.crc32(data)) + data
 
 
-def unframe(data: bytes, *, number: int = 0) -> Frames:
-    """Every whole record. A wrong check sum before the end is a fault of the file; at the end it is a torn tail."""
-    records: list[AnyRecord] = []
-    unknown = at = 0
+def ends(data: bytes, *, number: int = 0) -> Iterator[int]:
+    """Where each whole record ends. A wrong check sum before the end is a fault of the file; at the end it is a torn tail.
+
+    Zeros to the end are a tail, too: some file systems lengthen a file before what was written is in it.
+    """
+    at = 0
     size = len(data)
-    while at < size:
-        began = at
-        place = f"records[{number + len(records) + unknown}]"
-        if size - at < PREFIX.size:
-            return Frames(records, True, began, unknown)
+    while size - at >= PREFIX.size:
         length, checksum = PREFIX.unpack_from(data, at)
-        at += PREFIX.size
-        if length == 0 and not any(data[began:]):
-            return Frames(records, True, began, unknown)
-        if length == 0 or length > RECORD_BYTES_MAX:
+        if length == 0 and not any(data[at:]):
+            return
+        place = f"records[{number}]"
+        if not 0 < length <= RECORD_BYTES_MAX:
             raise CodecError("payload_too_large", place, f"a record has 1 to {RECORD_BYTES_MAX} bytes")
-        body = data[at : at + length]
-        at += length
-        if zlib.crc32(body) != checksum:
-            if at >= size:
-                return Frames(records, True, began, unknown)
+        at += PREFIX.size + length
+        if at > size:
+            return
+        if zlib.crc32(memoryview(data)[at - length : at]) != checksum:
+            if at == size:
+                return
             raise CodecError("malformed", place, "the check sum is wrong")
+        number += 1
+        yield at
+
+
+def unframe(data: bytes, *, number: int = 0) -> Frames:
+    """Every whole record, and what stands where they end."""
+    records: list[AnyRecord] = []
+    unknown = began = 0
+    for end in ends(data, number=number):
+        body = memoryview(data)[began + PREFIX.size : end]
+        began = end
         try:
             records.append(_DECODE(body))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
             if _tag_of(body) in _KNOWN:
+                place = f"records[{number + len(records) + unknown}]"
                 raise CodecError("malformed", place, str(error)) from error
             unknown += 1
-    return Frames(records, False, size, unknown)
+    return Frames(records, began < len(data), began, unknown)
 
 
-def _tag_of(body: bytes) -> str:
+def is_recording(data: bytes, firsts: tuple[str, ...] = ("head", "part")) -> bool:
+    """Does it begin as recordings begin, and not as a journal of the kernel does?"""
+    if len(data) < PREFIX.size:
+        return False
+    length, checksum = PREFIX.unpack_from(data)
+    body = memoryview(data)[PREFIX.size : PREFIX.size + length]
+    return len(body) == length and zlib.crc32(body) == checksum and _tag_of(body) in firsts
+
+
+def _tag_of(body: memoryview) -> str:
     try:
         return _DECODE_TAG(body).r
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return "head"  # no record at all: at fault, not unknown

@@ -1,19 +1,21 @@
 """One session's recorder: it takes everything at once, and hands it on in records, a batch at a time.
 
-Nothing waits here. What a step costs is two appends to a list; the work is done for a whole batch. Evidence goes on at once,
-in reserved space, and is answered when it is really kept. Which level is in force is the kernel's decision, read from what it
+Nothing waits here. Inputs are gathered and packed a batch at a time, effects are traced at once. Evidence goes on at once,
+in reserved space, and is answered when it is really kept, and can be read again. Which level is in force is the kernel's decision, read from what it
 announces, so a replay finds the same change at the same input.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from rspp import __version__
-from rspp.contract.event import Audio, Text
+from rspp.contract.errors import InvariantBreach
+from rspp.contract.event import Audio, Signal
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.contract.signals import SignalName
@@ -21,17 +23,28 @@ from rspp.contract.words import EventKind, RecordingLevel
 from rspp.host.ports import EVIDENCE_LATER, Stepped, Tell
 from rspp.kernel import effects as fx
 from rspp.kernel.flags import resolve
-from rspp.kernel.inputs import EvidenceStored, Input, RecorderPressed
+from rspp.kernel.inputs import EvidenceStored, Input, RecorderPressed, SpeechScored
 from rspp.kernel.snapshot import OpenRequest
-from rspp.kernel.trace import Item, Tracer, item
+from rspp.kernel.trace import Item, Run, Tracer, item, words_of
 from rspp.spec.graph import GraphDefinition, Role
+from rspp.spec.graph import Recording as Thresholds
 from rspp.timeline import records as r
+from rspp.timeline.meters import RecorderMeters
 from rspp.timeline.packing import pack, sound_of
+from rspp.timeline.plans import Plans
+from rspp.timeline.ports import CLOSED, FULL, NO_ROOM, Append, Everything, Kept, Redactor
 
-# Inputs of a batch: over half a second of a call, and a few kilobytes.
-BATCH_INPUTS: Final = 64
-# Effects of a batch that no input filled, while the kernel works off its timers.
-BATCH_STEPS: Final = 256
+__all__ = ["Append", "Everything", "Kept", "Redactor", "SessionRecorder"]
+
+# Inputs of a batch: over a second of a call. Handing on costs as much as fifty inputs; effects are not held at all, for what
+# lives long falls out of the processor's caches, and that costs every frame more than its trace.
+BATCH_INPUTS: Final = 128
+# Control of a batch at L0.
+BATCH_CONTROL: Final = 64
+# Pulses, five a second, after which a batch that is not full is handed on all the same.
+FLUSH_PULSES: Final = 5
+# Records of evidence whose fate is remembered: the contract's capacity of the baseline.
+ASKED_MAX: Final = 128
 # Steps of text nodes that wait for word of whether what they saw may be kept; then all are written.
 STEPS_WAITING_MAX: Final = 256
 L0, L1, L2 = RecordingLevel.L0, RecordingLevel.L1, RecordingLevel.L2
@@ -42,68 +55,12 @@ _LEVEL_SIGNALS: Final = frozenset(
 # What L0 keeps of the trace: everything that is control, and what is decided.
 _CONTROL: Final = frozenset({fx.Announce, fx.StoreEvidence, fx.StoreClose, fx.Record, fx.EndSession})
 
-Kept = Callable[[str | None], None]
-
-
-class Append(Protocol):
-    """Where a session's records go: the local append. It never waits and never raises."""
-
-    def append(self, data: bytes, *, reserved: bool = False, kept: Kept | None = None) -> bool:
-        """Take these records; False if there is no room for them. `reserved` is for evidence, which has room of its own.
-
-        `kept` is called once on the loop's thread: with None when the bytes are in the file, else with the reason.
-        """
-        ...
-
-    def close(self) -> None: ...
-
-
-class Redactor(Protocol):
-    """What may be kept of one session's contents. Streams of texts are judged whole, so a text is known late."""
-
-    @property
-    def policy_id(self) -> str: ...
-    @property
-    def settling(self) -> bool:
-        """Does a stream of texts go on, whose last word is not yet spoken?"""
-        ...
-
-    @property
-    def tainted(self) -> bool:
-        """Was anything masked until now?"""
-        ...
-
-    @property
-    def withheld(self) -> int:
-        """Texts that are not here, or not whole."""
-        ...
-
-    def request(self, request: OpenRequest) -> OpenRequest: ...
-    def graph(self, graph: GraphDefinition) -> GraphDefinition: ...
-    def take(self, step: int, at: int, received: Input) -> Input:
-        """The input with a stand-in of the same shape for its text."""
-        ...
-
-    def hear(self, step: int, at: int, received: Input, data: bytes) -> None:
-        """Audio of an input, at L2."""
-        ...
-
-    def settled(self, *, all_of_it: bool = False) -> list[r.Spoken]:
-        """Texts that are known now, masked; of all streams, if the session is over."""
-        ...
-
-    def sounds(self, *, all_of_it: bool = False) -> list[r.Sound]: ...
-    def stepped(self, stepped: Stepped) -> Stepped:
-        """What a node made, without what must not be kept, in the same shape."""
-        ...
-
-    def item(self, made: Item) -> Item:
-        """An item whose details may hold what a peer wrote."""
-        ...
-
 
 class SessionRecorder:
-    """Recorder, TellsSession and WatchesNodes in one, for one session."""
+    """Recorder, TellsSession and WatchesNodes in one, for one session.
+
+    `ceiling` is the highest level that may be recorded at, whatever the pipeline asks for: a tenant's.
+    """
 
     def __init__(
         self,
@@ -113,29 +70,46 @@ class SessionRecorder:
         wall_ms: Callable[[], int],
         sampled: str = "all",
         origin: str = "run",
+        capture: bool = False,
+        ceiling: RecordingLevel = L2,
+        meters: RecorderMeters | None = None,
     ) -> None:
         self.level = L0
         self._append = append
         self._redactor = redactor
         self._wall_ms = wall_ms
         self._sampled, self._origin = sampled, origin
+        # Keep what every sync node did, whatever it saw: where they cannot be run again.
+        self._capture = capture
+        self._ceiling = ceiling
+        self._meters = meters or RecorderMeters()
         self._tell: Tell = lambda _: False
-        self._tracer: Tracer | None = None  # None once inputs are missing: no digest can be over them
+        self._session_id = ""
+        self._thresholds: Thresholds | None = None
+        self._tracer: Tracer | None = None  # None at L0, where only control is told
+        self._exact = False  # is every effect in the tracer's digest, and every input on record?
         self._batch: list[tuple[int, Input]] = []  # bounded: BATCH_INPUTS
-        self._done: list[tuple[int, int, Sequence[fx.Effect]]] = []  # bounded: BATCH_STEPS
+        self._control: list[Item] = []  # bounded: BATCH_CONTROL; at L0
+        self._plans: list[ResolvedTurnPlan] = []  # bounded: with the control
+        self._told_plans = Plans()
         self._steps: list[r.NodeStep] = []  # bounded: with the batch
         self._waiting: list[r.NodeStep] = []  # bounded: STEPS_WAITING_MAX
         self._nth: dict[str, int] = {}
         self._hearing: frozenset[str] = frozenset()  # nodes that are given audio
-        self._captured: set[str] = (
-            set()
-        )  # nodes that have seen what is withheld: from there on all they do is kept
+        # Nodes that have seen what is withheld: from there on all they do is kept.
+        self._captured: set[str] = set()
         self._step = 0  # the input that is being worked on
-        self._first = 1  # the number of the first input of the batch
-        self._at = self._batch_at = 0
-        self._lost = 0
-        self._pressed = self._over = self._begun = False
+        self._first = 1  # the number of the first input that is not handed on yet
+        self._at = self._since = 0  # when the last input was taken, and the one before the batch
+        self._lost = self._pulses = 0
+        self._detailed = self._over = self._begun = False
+        self._pressing = self._loss_told = False
         self._sounds_withheld = 0
+        self._head: r.Head | None = None
+        self._head_due = False
+        self._gap: r.Gap | None = None  # what was lost and is not on record as lost yet
+        self._asked: dict[str, bool] = {}  # bounded: ASKED_MAX; record id -> is it kept?
+        self._evidence: tuple[str, TurnEvidence] | None = None
 
     # ---- as a recorder -----------------------------------------------------------------------------------------------
 
@@ -143,20 +117,22 @@ class SessionRecorder:
         self._tell = tell
 
     def opened(self, request: OpenRequest, graph: GraphDefinition) -> None:
-        if self._begun:
+        if self._begun or self._over:
             return
         self._begun = True
-        self.level = graph.recording_policy.level
-        self._at = self._batch_at = request.anchor.monotonic
-        if self.level is not L0:
-            self._tracer = Tracer()
+        self._session_id = request.session_id
+        self._thresholds = graph.policies.recording
+        self._set_level(self._capped(graph.recording_policy.level))
+        self._meters.opened(self.level)
+        self._exact = self._detailed
+        self._at = self._since = request.anchor.monotonic
         self._hearing = frozenset(
             node.id
             for node in graph.nodes
             if node.role is Role.SYNC and any(EventKind.AUDIO in port.kinds for port in node.inputs)
         )
         request = msgspec.structs.replace(request, flags=tuple(sorted(resolve(request.flags))))
-        head = r.Head(
+        self._head = r.Head(
             format=r.FORMAT,
             schema_version=r.SCHEMA_VERSION,
             session_id=request.session_id,
@@ -171,29 +147,64 @@ class SessionRecorder:
             sampled=self._sampled,
             origin=self._origin,
         )
-        self._append.append(r.frame(head), reserved=True)
+        self._head_due = True
+        self._begin_file()
 
     def took(self, at: int, received: Input) -> None:
+        if self._detailed:
+            batch = self._batch
+            if len(batch) >= BATCH_INPUTS:  # all that came of them is known now
+                self.flush()
+                batch = self._batch
+            batch.append((at, received))
+            if self.level is L2:
+                if type(received) is SpeechScored:
+                    self._redactor.scored(at, received.probability)
+                elif (data := sound_of(received)) is not None:
+                    self._redactor.hear(self._step + 1, at, received, data)
         self._step += 1
         self._at = at
-        if self.level is not L0:
-            self._batch.append((at, received))
-        if type(received) is RecorderPressed:
-            self._pressed = True
 
     def did(self, at: int, effects: Sequence[fx.Effect]) -> None:
+        tracer = self._tracer
         if not self._step:
             at = self._at  # the kernel's birth is at the session's anchor, whenever the host came to it
-        self._done.append((self._step, at, effects))
-        if len(self._batch) >= BATCH_INPUTS or len(self._done) >= BATCH_STEPS or self._pressed:
+        if tracer is not None:
+            tracer.take(self._step, at, effects)
+            if self.level is L2:
+                self._says(at, effects)
+        # A kernel hands out control first: what does not begin with it has none.
+        if effects and type(effects[0]) in _CONTROL:
+            if tracer is None:
+                self._did_control(at, effects)
+            if any(map(_changes_level, effects)):
+                self.flush()
+
+    def _says(self, at: int, effects: Sequence[fx.Effect]) -> None:
+        """What is given to a speaking call is what will be heard of it; a listening one answers for what it hears."""
+        for effect in effects:
+            if isinstance(effect, fx.Invoke | fx.EndFeed | fx.KillCall):
+                self._redactor.listens(at, effect)
+            if isinstance(effect, fx.Invoke | fx.Feed) and (text := words_of(effect)):
+                self._redactor.says(effect.call_id, text)
+
+    def _did_control(self, at: int, effects: Sequence[fx.Effect]) -> None:
+        if self._over or not self._begun:
+            return
+        for effect in effects:
+            if type(effect) in _CONTROL:
+                self._control.append(item(self._step, at, effect))
+                if type(effect) is fx.Record and isinstance(effect.entry, ResolvedTurnPlan):
+                    self._plans.append(effect.entry)
+        if len(self._control) >= BATCH_CONTROL:
             self.flush()
 
     def stepped(self, step: Stepped) -> None:
         nth = self._nth[step.node_id] = self._nth.get(step.node_id, 0) + 1
-        if self.level is L0:
+        if not self._detailed:
             return
         made = r.NodeStep(self._step, nth, step)
-        if step.error is not None or step.node_id in self._captured:
+        if self._capture or step.error is not None or step.node_id in self._captured:
             self._steps.append(made)
         elif step.node_id in self._hearing and self.level is L1:
             self._captured.add(step.node_id)
@@ -204,82 +215,135 @@ class SessionRecorder:
                 self._keep_waiting()
 
     def evidence(self, record_id: str, evidence: TurnEvidence) -> str | None:
-        if self._over:
-            return "recorder_closed"
+        if self._over or not self._begun:
+            return CLOSED
+        known = self._asked.get(record_id)
+        if known is not None:  # given twice: it is on record once
+            return None if known else EVIDENCE_LATER
         self.flush()
-
-        def kept(why: str | None) -> None:
-            self._tell(EvidenceStored(record_id, why is None, why))
-
+        if len(self._asked) >= ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+        self._asked[record_id] = False
+        self._evidence = (record_id, evidence)
         record = r.frame(r.Evidence(record_id=record_id, evidence=evidence))
-        return EVIDENCE_LATER if self._append.append(record, reserved=True, kept=kept) else "recorder_full"
+        if self._begin_file() and self._append.append(
+            record, reserved=True, kept=partial(self._evidence_kept, record_id)
+        ):
+            return EVIDENCE_LATER
+        self._refused(record_id, FULL)
+        return FULL
+
+    def _evidence_kept(self, record_id: str, why: str | None) -> None:
+        if (
+            why is None and self._head_due
+        ):  # the head was lost before it: it is worth nothing until that is written
+            if self._begin_file(partial(self._evidence_kept, record_id)):
+                return
+            why = FULL
+        if why is None:
+            self._asked[record_id] = True
+        else:
+            self._head_due = True
+            self._refused(record_id, why)
+        self._tell(EvidenceStored(record_id, why is None, why))
+
+    def _refused(self, record_id: str, why: str) -> None:
+        self._asked.pop(record_id, None)
+        self._meters.refused(self._session_id, record_id, why)
 
     def closed_turn(self, record_id: str, stamp: CloseStamp) -> None:
-        if not self._over:
-            self.flush()
-            self._append.append(r.frame(r.Close(record_id=record_id, stamp=stamp)), reserved=True)
+        self._loss_told = False
+        if self._over or not self._begun:
+            return
+        self.flush()
+        (known, evidence), self._evidence = self._evidence or ("", None), None
+        over = partial(self._turn_over, record_id, evidence if known == record_id else None, stamp)
+        record = r.frame(r.Close(record_id=record_id, stamp=stamp))
+        if not self._append.append(record, reserved=True, kept=over):
+            over(FULL)
+
+    def _turn_over(
+        self, record_id: str, evidence: TurnEvidence | None, stamp: CloseStamp, why: str | None
+    ) -> None:
+        """The stamp comes after the evidence: what became of that is known, too."""
+        if why is not None:
+            self._head_due = True
+        kept = self._asked.get(record_id, False)
+        self._meters.turn(self._session_id, evidence if kept else None, stamp if why is None else None)
 
     def closed(self) -> None:
-        if self._over or not self._begun:
-            self._over = True
+        if self._over:
             return
-        self.flush(last=True)
+        if self._begun:
+            self.flush(last=True)
+            if self._begin_file():
+                self._append.append(self._ending(), reserved=True)
+            self._meters.closed(self.level)
         self._over = True
-        tracer = self._tracer
-        self._append.append(
-            r.frame(
-                r.End(
-                    steps=self._step,
-                    at=self._at,
-                    reason="closed",
-                    effects=tracer.effects if tracer else 0,
-                    digest=tracer.digest() if tracer else None,
-                    words=tracer.words() if tracer and not self._redactor.withheld else None,
-                    withheld_texts=self._redactor.withheld,
-                    withheld_audio=self._sounds_withheld,
-                    lost=self._lost,
-                )
-            ),
-            reserved=True,
-        )
+        self._detailed = False
         self._append.close()
+
+    def _ending(self) -> bytes:
+        tracer = self._tracer if self._exact else None
+        gap = b"" if self._gap is None else r.frame(self._gap)
+        return gap + r.frame(
+            r.End(
+                steps=self._step,
+                at=self._at,
+                reason="closed",
+                effects=tracer.effects if tracer else 0,
+                digest=tracer.digest() if tracer else None,
+                words=tracer.words() if tracer and not self._redactor.withheld else None,
+                withheld_texts=self._redactor.withheld,
+                withheld_audio=self._sounds_withheld,
+                lost=self._lost,
+            )
+        )
+
+    # ---- its pulse ---------------------------------------------------------------------------------------------------
+
+    def pulse(self, fill: float, lag_ms: int) -> None:
+        """Five times a second: hand on what lies here too long, and say how pressed the local append is."""
+        self._pulses += 1
+        if self._pulses >= FLUSH_PULSES and (self._batch or self._control):
+            self.flush()
+        t = self._thresholds
+        if t is None:
+            return
+        if fill >= t.recovery_fill or lag_ms >= t.recovery_lag_ms:
+            self._pressing = True
+            self._tell(RecorderPressed(fill, lag_ms))
+        elif self._pressing:
+            # Once it is over, the kernel counts from here; if it has no room for that now, then the next time.
+            self._pressing = not self._tell(RecorderPressed(fill, lag_ms))
 
     # ---- a batch -----------------------------------------------------------------------------------------------------
 
     def flush(self, *, last: bool = False) -> None:
         """Hand on what has come since the last time."""
-        if self._over:
-            return
-        self._pressed = False
+        batch, self._batch = self._batch, []
+        if self._over or not self._begun:
+            return  # nobody wants it
+        self._pulses = 0
         records: list[r.Record] = []
-        if self._batch:
-            records.append(pack(self._first, self._batch_at, self._batch, self._redactor.take))
-            self._sound(records)
-            self._batch_at = self._batch[-1][0]
+        if batch:
+            packed = pack(self._first, self._since, batch, self._redactor.take)
+            records.append(packed)
+            if self.level is not L2:
+                self._sounds_withheld += packed.audio
         texts = self._redactor.settled(all_of_it=last)
         if texts:
             records.append(r.Words(texts=texts))
         records += self._redactor.sounds(all_of_it=last)
         self._settle_steps(records)
-        self._trace(records)
-        self._batch, self._done = [], []
-        self._first = self._step + 1
-        if not records:
-            return
-        data = b"".join(map(r.frame, records))
-        if not self._append.append(data):
-            self._lose(len(records))
-
-    def _sound(self, records: list[r.Record]) -> None:
-        if self.level is not L2:
-            packed = records[-1]
-            assert isinstance(packed, r.Inputs)
-            self._sounds_withheld += packed.audio
-            return
-        for step, (at, received) in enumerate(self._batch, self._first):
-            data = sound_of(received)
-            if data is not None:
-                self._redactor.hear(step, at, received, data)
+        items = self._trace(records)
+        first, self._first = self._first, self._step + 1
+        self._since = self._at
+        if records:
+            self._hand_on(first, records)
+        for one in items:
+            if one.what == "signal" and one.name in _LEVEL_SIGNALS:
+                self._change_level(one)
 
     def _settle_steps(self, records: list[r.Record]) -> None:
         """Steps of text nodes are kept only if something that they may have seen is not."""
@@ -299,75 +363,128 @@ class SessionRecorder:
         self._steps += self._waiting
         self._waiting = []
 
-    def _trace(self, records: list[r.Record]) -> None:
+    def _trace(self, records: list[r.Record]) -> list[Item]:
+        """Add what the kernel did: at L0 its control, else all of it."""
         tracer = self._tracer
-        control: list[Item] = []
-        changes: list[r.Level] = []
-        plans: list[r.Plan] = []
-        for step, at, effects in self._done:
-            if tracer is not None:
-                tracer.take(step, at, effects)
-                continue
-            for effect in effects:
-                if type(effect) in _CONTROL:
-                    control.append(item(step, at, effect))
-                    _note_plan(effect, plans)
+        items, plans = self._control, self._plans
+        runs: list[Run] = []
+        self._control, self._plans = [], []
         if tracer is not None:
-            items, runs, made = tracer.cut()
-            plans = [r.Plan(plan=plan) for plan in made]
-        else:
-            items, runs = control, []
-        if not items and not runs and not self._batch:
-            return
-        for one in items:
-            if one.what == "signal" and one.name in _LEVEL_SIGNALS:
-                changes.append(self._changed(one))
-        records += plans
-        words = tracer.words() if tracer and not self._redactor.withheld else None
+            items, runs, plans = tracer.cut()
+        records += map(self._told_plans.record, plans)
+        if not items and not runs:
+            return items
+        digest = words = None
+        if tracer is not None and self._exact:
+            digest = tracer.digest()
+            # A sum over words that are withheld, or may come to be, could be tried against guesses at them.
+            hidden = self._redactor.withheld or self._redactor.settling
+            words = None if hidden else tracer.words()
         records.append(
             r.Trace(
                 through=self._step,
                 items=[self._redactor.item(one) for one in items],
                 runs=runs,
-                digest=tracer.digest() if tracer else None,
+                digest=digest,
                 words=words,
-                effects=tracer.effects if tracer else 0,
+                effects=0 if tracer is None else tracer.effects,
             )
         )
-        records += changes
-        if self.level is L0:
-            self._tracer = None  # the inputs that follow are not here
+        return items
 
-    def _changed(self, one: Item) -> r.Level:
+    # ---- levels ------------------------------------------------------------------------------------------------------
+
+    def _capped(self, level: RecordingLevel) -> RecordingLevel:
+        return level if _RANK[level] <= _RANK[self._ceiling] else self._ceiling
+
+    def _set_level(self, level: RecordingLevel) -> None:
+        self.level = self._redactor.level = level
+        self._detailed = level is not L0
+        if not self._detailed:
+            self._tracer = None
+            self._exact = False  # the inputs that follow are not here
+        elif self._tracer is None:
+            self._tracer = Tracer()
+
+    def _change_level(self, one: Item) -> None:
         """The kernel has changed the level: from the next input on."""
         detail = one.facts.get("detail", {})
-        old, new = RecordingLevel(detail["old"]), RecordingLevel(detail["new"])
-        assert abs(_RANK[old] - _RANK[new]) == 1, "a level was skipped"
-        self.level = new
-        return r.Level(
-            step=one.step + 1,
+        asked_old, asked = RecordingLevel(detail["old"]), RecordingLevel(detail["new"])
+        if abs(_RANK[asked_old] - _RANK[asked]) != 1:
+            raise InvariantBreach("recording_level_skipped", f"from {asked_old} to {asked} in one step")
+        old, new = self.level, self._capped(asked)
+        if old is new:
+            return  # the ceiling is below both
+        self._set_level(new)
+        trigger = str(detail.get("trigger_class", ""))
+        self._meters.changed(self._session_id, old, new, trigger, one.at)
+        change = r.Level(
+            step=self._first,
             at=one.at,
             old=old,
             new=new,
-            trigger=str(detail.get("trigger_class", "")),
+            trigger=trigger,
             policy_id=str(detail.get("policy_id", "")),
         )
+        self._append.append(r.frame(change), reserved=True)
 
-    def _lose(self, count: int) -> None:
-        """There was no room: what was lost is said as soon as there is."""
+    # ---- into the file -----------------------------------------------------------------------------------------------
+
+    def _begin_file(self, then: Kept | None = None) -> bool:
+        """A file begins with the head: if it is not there, or may have been lost with its file, it comes first."""
+        if not self._head_due:
+            return True
+        assert self._head is not None
+        self._head_due = False
+        if self._append.append(r.frame(self._head), reserved=True, kept=partial(self._head_kept, then)):
+            return True
+        self._head_due = True
+        return False
+
+    def _head_kept(self, then: Kept | None, why: str | None) -> None:
+        if why is not None:
+            self._head_due = True
+        if then is not None:
+            then(why)
+
+    def _hand_on(self, first: int, records: list[r.Record]) -> None:
+        gap, self._gap = self._gap, None
+        count = len(records)
+        if gap is not None:
+            records = [gap, *records]
+        written = partial(self._written, first, count, gap)
+        if not self._begin_file() or not self._append.append(b"".join(map(r.frame, records)), kept=written):
+            written(NO_ROOM)
+
+    def _written(self, first: int, count: int, gap: r.Gap | None, why: str | None) -> None:
+        """A batch is in its file, or it is lost, and that is said as soon as there is room."""
+        if why is None:
+            return
+        self._exact = False
+        self._told_plans.forget()
         self._lost += count
-        self._tracer = None
-        gap = r.Gap(step=self._first, at=self._at, reason="no_room", records=count)
-        self._append.append(r.frame(gap), reserved=True)
+        if why != NO_ROOM:
+            self._head_due = True
+        lost = r.Gap(step=first, at=self._at, reason=why, records=count)
+        for other in (gap, self._gap):
+            if other is not None:
+                lost = _replace(lost, step=min(lost.step, other.step), records=lost.records + other.records)
+        self._gap = lost
+        self._meters.lost(self._session_id, why, count, first=not self._loss_told)
+        if not self._loss_told:
+            self._loss_told = True
+            if why == NO_ROOM:
+                self._tell(RecorderPressed(1.0, 0))
 
 
 _replace: Final = msgspec.structs.replace
 
 
-def _note_plan(effect: fx.Effect, plans: list[r.Plan]) -> None:
-    entry: Any = getattr(effect, "entry", None)
-    if isinstance(entry, ResolvedTurnPlan):
-        plans.append(r.Plan(plan=entry))
+def _changes_level(effect: fx.Effect) -> bool:
+    if type(effect) is not fx.Announce:
+        return False
+    payload = effect.event.payload
+    return isinstance(payload, Signal) and payload.signal in _LEVEL_SIGNALS
 
 
 def _silent(stepped: Stepped) -> Stepped:
@@ -381,55 +498,3 @@ def _silent(stepped: Stepped) -> Stepped:
         for output in stepped.outputs
     )
     return _replace(stepped, outputs=outputs)
-
-
-class Everything:
-    """A redactor that keeps everything as it is: for simulated callers, who have no secrets."""
-
-    policy_id = "keep-everything/v1"
-    settling = tainted = False
-    withheld = 0
-
-    def __init__(self) -> None:
-        self._texts: list[r.Spoken] = []  # bounded: taken away with each batch
-        self._sounds: list[tuple[int, bytes]] = []  # bounded: likewise
-
-    def request(self, request: OpenRequest) -> OpenRequest:
-        return request
-
-    def graph(self, graph: GraphDefinition) -> GraphDefinition:
-        return graph
-
-    def take(self, step: int, at: int, received: Input) -> Input:
-        text = _text_of(received)
-        if text is not None:
-            self._texts.append(r.Spoken(step, text))
-        return received
-
-    def hear(self, step: int, at: int, received: Input, data: bytes) -> None:
-        self._sounds.append((step, data))
-
-    def settled(self, *, all_of_it: bool = False) -> list[r.Spoken]:
-        texts, self._texts = self._texts, []
-        return texts
-
-    def sounds(self, *, all_of_it: bool = False) -> list[r.Sound]:
-        if not self._sounds:
-            return []
-        kept, self._sounds = self._sounds, []
-        sizes = [len(data) for _, data in kept]
-        return [r.Sound(steps=[step for step, _ in kept], sizes=sizes, data=b"".join(d for _, d in kept))]
-
-    def stepped(self, stepped: Stepped) -> Stepped:
-        return stepped
-
-    def item(self, made: Item) -> Item:
-        return made
-
-
-def _text_of(received: Input) -> str | None:
-    text = getattr(received, "text", None)
-    if isinstance(text, str):
-        return text
-    payload = getattr(received, "payload", None)
-    return payload.text if isinstance(payload, Text) else None
