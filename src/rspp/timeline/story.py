@@ -70,6 +70,7 @@ class Story(msgspec.Struct, kw_only=True):
     through: int = 0  # the last input that was worked on
     mode: str = "recorded"
     decisions: str = "recorded"
+    reports_playback: bool = False  # the client says what it plays, so what it does not say was not heard
     has_sound: bool = False
     withheld_texts: int = 0
     withheld_audio: int = 0
@@ -144,6 +145,7 @@ class Teller:
             through=self.through,
             mode=mode,
             decisions=decisions,
+            reports_playback=recording.head.request.reports_playback,
             has_sound=not recording.without_sound,
             withheld_texts=len(recording.withheld_texts) + len(recording.masked),
             withheld_audio=len(recording.without_sound) + len(recording.masked_sound),
@@ -171,6 +173,7 @@ def told(recording: Recording, label: str | None = None) -> Story:
         words=end.words if end else None,
         effects=end.effects if end else 0,
         through=end.steps if end else max(recording.inputs, default=0),
+        reports_playback=recording.head.request.reports_playback,
         has_sound=bool(recording.inputs) and not recording.without_sound,
         withheld_texts=len(recording.withheld_texts) + len(recording.masked),
         withheld_audio=len(recording.without_sound) + len(recording.masked_sound),
