@@ -20,6 +20,14 @@ from tools.features import OUTCOMES_KEY, read_rows, worse
 KNOWN_IDS = frozenset(row.id for row in read_rows())
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _recordings_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Commands record what they do; in tests not into the folder where somebody works."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RSPP_DATA", str(tmp_path_factory.mktemp("recordings")))
+        yield
+
+
 def proven_by(item: pytest.Item) -> list[str]:
     return list(dict.fromkeys(str(arg) for mark in item.iter_markers("proves") for arg in mark.args))
 

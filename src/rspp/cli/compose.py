@@ -19,6 +19,7 @@ import msgspec
 from rspp.adapters.providers.local import readiness as local_readiness
 from rspp.cli.problems import text_of
 from rspp.contract.errors import MisuseError
+from rspp.contract.words import RecordingLevel
 from rspp.host.discovery import discover
 from rspp.host.isolation import isolation
 from rspp.host.registry import ProviderKind, Registry
@@ -26,6 +27,8 @@ from rspp.host.secrets import Secrets
 from rspp.nodes import factories
 from rspp.spec import Layer, Problem, Severity, load
 from rspp.spec.graph import GraphDefinition, Role
+from rspp.spec.normalise import LayerName
+from rspp.spec.profile import SOURCE
 
 GROUP: Final = "rspp.providers"
 LOCAL: Final = "rspp.adapters.providers.local"
@@ -41,6 +44,7 @@ OURS: Final[Mapping[str, Callable[[ModuleType, Secrets], Mapping[str, object]]]]
     }
 )
 READY: Final = "ready"
+LEVEL_SETTING: Final = "recording_policy.level"
 # For a modality that a pipeline names no provider for: the first that is ready.
 DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "vad": ("local-silero", "energy-vad"),
@@ -122,11 +126,26 @@ def registry_of(here: Installed) -> Registry:
     return Registry(providers=here.table, nodes=factories(), defaults=defaults)
 
 
-def pipeline_of(path: Path, here: Installed, layers: Iterable[Layer] = ()) -> Pipeline:
-    """Read, check and compile a pipeline file, with the custom nodes that it names."""
+def pipeline_of(
+    path: Path,
+    here: Installed,
+    layers: Iterable[Layer] = (),
+    *,
+    level: RecordingLevel | None = None,
+    unstated_level: RecordingLevel | None = None,
+) -> Pipeline:
+    """Read, check and compile a pipeline file, with the custom nodes that it names.
+
+    `level` is the recording level in force, whoever says otherwise; `unstated_level` that of a pipeline that neither states
+    one itself nor has a layer that does.
+    """
     text = text_of(path)
     found = discover(text, file=str(path), search_path=(path.resolve().parent,))
+    layers = (*layers, *_level_layers("session", level))
     loaded = load(text, file=str(path), layers=layers, catalog=found.catalog)
+    if unstated_level is not None and loaded.graph is not None and not states_level(loaded.graph):
+        lowest = _level_layers("environment", unstated_level)
+        loaded = load(text, file=str(path), layers=(*lowest, *layers), catalog=found.catalog)
     problems = found.added_to(loaded.problems)
     graph = loaded.graph
     if graph is None or any(problem.severity is Severity.ERROR for problem in problems):
@@ -135,6 +154,17 @@ def pipeline_of(path: Path, here: Installed, layers: Iterable[Layer] = ()) -> Pi
     isolated = isolation(registry.nodes, (path.resolve().parent,))
     registry = msgspec.structs.replace(registry, providers={**registry.providers, **isolated})
     return Pipeline(path=path, graph=graph, registry=registry, problems=problems)
+
+
+def _level_layers(name: LayerName, level: RecordingLevel | None) -> tuple[Layer, ...]:
+    if level is None:
+        return ()
+    return (Layer.of(name, {"policies": {"recording_policy": {"level": level.value}}}),)
+
+
+def states_level(graph: GraphDefinition) -> bool:
+    """Does the pipeline, or a layer of it, say itself at which level it is recorded?"""
+    return graph.defaulting_source.get(f"policies.{LEVEL_SETTING}", SOURCE) != SOURCE
 
 
 def missing(pipeline: Pipeline, here: Installed) -> tuple[str, list[str]]:

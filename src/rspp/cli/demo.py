@@ -25,15 +25,19 @@ from rspp.adapters.transports.loopback.script import level_of
 from rspp.cli.call_report import TurnReport
 from rspp.cli.compose import READY, Pipeline, installed
 from rspp.cli.output import Status
+from rspp.cli.recorded import Choice, Recorded, check, export_rest, record_options
+from rspp.cli.recordings import Where, load
 from rspp.cli.run import prepared
 from rspp.cli.run_call import CallResult, Sounds, run_call, write_call
-from rspp.cli.run_view import StderrProgress, live, logging_to_stderr, show
+from rspp.cli.run_view import StderrProgress, live, logging_to_stderr, next_commands, show
 from rspp.contract.errors import PeerFault
 from rspp.contract.event import Audio, Event, Scope, Text
 from rspp.contract.words import EventKind, PayloadClass
 from rspp.host.ports import CallRequest, Chunk, EndOfFeed, Provider, ReactiveProvider
 from rspp.host.secrets import Secrets
 from rspp.media.wav import Sound
+from rspp.timeline.replay.exact import ExactRun
+from rspp.timeline.replay.modes import Mode, Outputs
 
 VOICE: Final = "local-hibari"
 FIRST: Final = "What is the largest ocean on Earth?"
@@ -56,11 +60,13 @@ CALL_S_MAX: Final = 60.0
     "--out", type=click.Path(dir_okay=False, path_type=Path), default="demo-out.wav", show_default=True
 )
 @click.option("--listen", metavar="HOST:PORT", help="Afterwards, take calls there and serve the page.")
+@record_options
 @click.pass_context
-def command(context: click.Context, pipeline: Path, out: Path, listen: str | None) -> None:
+def command(context: click.Context, pipeline: Path, out: Path, listen: str | None, choice: Choice) -> None:
     """Hear a real pipeline on this machine: asked, answering, interrupted, silent.
 
-    Fetches the models on the first run. Writes the call as WAV, the caller left and the assistant right.
+    Fetches the models on the first run. Writes the call as WAV, the caller left and the assistant right. The call is
+    recorded, and its recording is replayed: every decision must come out the same.
 
     \b
     Examples:
@@ -71,26 +77,36 @@ def command(context: click.Context, pipeline: Path, out: Path, listen: str | Non
     undo = logging_to_stderr(verbose=False, quiet=False, secrets=secrets)
     try:
         _fetch_models()
-        ready = prepared(context, pipeline, installed(secrets=secrets))
+        ready = prepared(context, pipeline, installed(secrets=secrets), choice=choice)
+        check(choice)
         progress = StderrProgress(quiet=False)
         progress("speaking the caller's part")
         steps = asyncio.run(_script())
-        result, sounds = run_call(ready, steps, speed=1.0, timeout_s=CALL_S_MAX, told=live, progress=progress)
+        recorded = Recorded(choice, origin="demo")
+        result, sounds = run_call(
+            ready, steps, speed=1.0, timeout_s=CALL_S_MAX, recorded=recorded, told=live, progress=progress
+        )
+        export_rest(choice, progress)
         write_call(out, sounds, stereo=True)
         show(result)
-        failed = tell(claims(result, sounds), out)
+        made = claims(result, sounds)
+        if recorded.opened:
+            made.append(_replayed(ready, result.session_id, choice))
+        failed = tell(made, out)
+        if recorded.opened:
+            next_commands(recorded.opened)
         if failed:
             context.exit(Status.PROBLEM)
         if listen:
-            _serve(ready, listen)
+            _serve(ready, listen, choice)
     finally:
         undo()
 
 
-def _serve(pipeline: Pipeline, listen: str) -> None:
+def _serve(pipeline: Pipeline, listen: str, choice: Choice) -> None:
     from rspp.cli.run_listen import serve  # noqa: PLC0415 - the demo alone needs no server
 
-    serve(pipeline, listen, drain_ms=10_000)
+    serve(pipeline, listen, drain_ms=10_000, choice=choice)
 
 
 def _fetch_models() -> None:
@@ -186,6 +202,24 @@ def claims(result: CallResult, sounds: Sounds) -> list[Claim]:
             f"{sum(turn.evidence_complete for turn in turns)} of {len(turns)} turns",
         ),
     ]
+
+
+def _replayed(pipeline: Pipeline, session_id: str, choice: Choice) -> Claim:
+    """The recording, as it lies in the store, given to a fresh kernel."""
+    assert pipeline.registry is not None
+    recording = load(session_id, Where(data=choice.data))
+    began = time.process_time()
+    run = ExactRun(recording, pipeline.registry.nodes, Mode(outputs=Outputs.RE_SIMULATE))
+    while run.step() is not None:
+        pass
+    took_s, call_s = time.process_time() - began, (recording.ended_at - recording.began_at) / 1e9
+    found = run.comparison
+    same = found.digest_recorded is not None and found.digest_recorded == found.digest_replayed
+    holds = recording.whole and not found.count and same and run.last == len(recording.inputs) > 0
+    measured = (
+        f"{found.count} divergences in {run.last} inputs; {call_s:.0f} s of call in {took_s:.2f} s of CPU"
+    )
+    return Claim("the recorded call is replayed without any divergence", holds, measured)
 
 
 def _answered(turn: TurnReport | None) -> Claim:

@@ -17,6 +17,7 @@ from typing import Final
 import click
 
 from rspp.cli.compose import Installed, Pipeline, installed, missing, pipeline_of
+from rspp.cli.recorded import Choice, record_options
 from rspp.cli.run import FILE, prepared
 from rspp.cli.run_view import logging_to_stderr
 from rspp.cli.validate import read_layers
@@ -40,8 +41,9 @@ Stamp = tuple[int, int]  # when it was changed, in nanoseconds, and its size
 @click.option(
     "--layer", "layers", multiple=True, metavar="NAME=FILE", help="Lay env, tenant or session over it."
 )
+@record_options
 @click.option("--verbose", "-v", is_flag=True, help="All logs, as JSON lines on stderr.")
-def command(pipeline: Path, listen: str, layers: tuple[str, ...], verbose: bool) -> None:
+def command(pipeline: Path, listen: str, layers: tuple[str, ...], verbose: bool, choice: Choice) -> None:
     """Take calls, and take up each change of the pipeline's file and of the Python modules beside it.
 
     \b
@@ -54,9 +56,9 @@ def command(pipeline: Path, listen: str, layers: tuple[str, ...], verbose: bool)
     undo = logging_to_stderr(verbose=verbose, quiet=False, secrets=secrets)
     try:
         here, over = installed(secrets=secrets), read_layers(layers)
-        first = prepared(click.get_current_context(), pipeline, here, over)
-        reload = Reload(pipeline, here, over)
-        serve(first, listen, drain_ms=0, beside=reload.watch)
+        first = prepared(click.get_current_context(), pipeline, here, over, choice=choice)
+        reload = Reload(pipeline, here, over, choice=choice)
+        serve(first, listen, drain_ms=0, choice=choice, beside=reload.watch)
     finally:
         undo()
 
@@ -65,8 +67,15 @@ class Reload:
     """Watches a pipeline's files and publishes what they become."""
 
     def __init__(
-        self, path: Path, here: Installed, layers: tuple[Layer, ...], say: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        here: Installed,
+        layers: tuple[Layer, ...],
+        say: Callable[[str], None] | None = None,
+        *,
+        choice: Choice | None = None,
     ) -> None:
+        self._choice = choice
         self._path = path
         self._here = here
         self._layers = layers
@@ -82,7 +91,7 @@ class Reload:
 
     async def look(self, host: Host) -> bool:
         """Take up what has changed, if anything has; says whether a new version is served."""
-        now = self.stamps()
+        now = await asyncio.to_thread(self.stamps)  # calls go on beside it
         if now == self._known:
             return False
         changed = sorted(
@@ -109,7 +118,14 @@ class Reload:
         """The pipeline as its files say now; what is wrong with it is told."""
         self._forget_modules()
         try:
-            pipeline = pipeline_of(self._path, self._here, self._layers)
+            choice = self._choice
+            pipeline = pipeline_of(
+                self._path,
+                self._here,
+                self._layers,
+                level=choice.asked if choice else None,
+                unstated_level=choice.unstated if choice else None,
+            )
             for problem in pipeline.problems:
                 self._say(str(problem))
             if pipeline.graph is None or any(p.severity is Severity.ERROR for p in pipeline.problems):

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 import msgspec
 
 from rspp.cli.output import Status, emit_json, print_table, write_text
+from rspp.cli.replay_nodes import nodes_for, nodes_option
 from rspp.contract.errors import RsppError
 from rspp.contract.event import Audio, Event, Signal, Text
 from rspp.contract.words import Lane
 from rspp.kernel.diagrams import page
 from rspp.kernel.effects import LANE_OF_EFFECT, Effect
-from rspp.kernel.journal import Digest, Recorded, encoding_of, read, replay
+from rspp.kernel.hosting import NodeFactory
+from rspp.kernel.journal import Digest, Encoding, Recorded, encoding_of, read, replay
 from rspp.kernel.session import SessionKernel
-from rspp.nodes import factories
+from rspp.timeline.recording import assemble
+from rspp.timeline.records import NodeStep, is_recording, unframe
+from rspp.timeline.replay.nodes import played_back
 
 PAGE = "lifecycles.md"
 SUMMARY_CHARACTERS_MAX = 100
 WHAT_A_JOURNAL_IS = "A journal is a whole file as `rspp sim record` writes it."
+
+NodeSteps = Mapping[str, Mapping[int, NodeStep]]
 
 
 @click.group()
@@ -36,8 +42,11 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--effects", "show_effects", is_flag=True, help="Print every effect.")
 @click.option("--upto", type=click.IntRange(min=0), help="Stop after this many inputs.")
-def run(inputs: Path, as_json: bool, show_effects: bool, upto: int | None) -> None:
-    """Feed a journal (.rspp or .jsonl) to a fresh kernel; print what it does and the digest of it.
+@nodes_option
+def run(
+    inputs: Path, as_json: bool, show_effects: bool, upto: int | None, node_places: tuple[str, ...]
+) -> None:
+    """Feed a journal (.jsonl) or a recording (.rspp) to a fresh kernel; print what it does and the digest of it.
 
     \b
     Examples:
@@ -45,8 +54,9 @@ def run(inputs: Path, as_json: bool, show_effects: bool, upto: int | None) -> No
         rspp kernel run call.jsonl --effects --upto 100
     """
     try:
-        recorded = read(inputs.read_bytes(), encoding_of(inputs.name))
-        outcome = Outcome(_first(recorded, upto), keep=show_effects)
+        recorded, steps = _read(inputs)
+        nodes = played_back(recorded.graph, nodes_for(recorded.graph, node_places), steps)
+        outcome = Outcome(_first(recorded, upto), nodes, keep=show_effects)
     except RsppError as error:
         raise click.ClickException(f"{inputs}: {error}. {WHAT_A_JOURNAL_IS}") from error
     if as_json:
@@ -55,18 +65,31 @@ def run(inputs: Path, as_json: bool, show_effects: bool, upto: int | None) -> No
         outcome.show()
 
 
+def _read(path: Path) -> tuple[Recorded, NodeSteps]:
+    """A journal, or a recording: then with what its nodes made of inputs that are withheld."""
+    encoding, data = encoding_of(path.name), path.read_bytes()
+    if encoding is not Encoding.MSGPACK or not is_recording(data):
+        return read(data, encoding), {}
+    recording = assemble([unframe(data)])
+    head = recording.head
+    recorded = Recorded(
+        request=head.request, graph=head.graph, inputs=recording.input_list(), torn=recording.torn
+    )
+    return recorded, recording.nodes
+
+
 class Outcome:
     """What a kernel did with recorded inputs."""
 
-    def __init__(self, recorded: Recorded, *, keep: bool) -> None:
+    def __init__(self, recorded: Recorded, nodes: Mapping[str, NodeFactory], *, keep: bool) -> None:
         self.inputs = len(recorded.inputs)
         self.torn = recorded.torn
         self.start = recorded.request.anchor.monotonic
         self.counts: Counter[str] = Counter()
         self.kept: list[tuple[int, Effect]] | None = [] if keep else None
         digest = Digest()
-        kernel = SessionKernel(recorded.request, recorded.graph, factories())
-        for at, effects in replay(recorded, factories(), kernel):
+        kernel = SessionKernel(recorded.request, recorded.graph, nodes)
+        for at, effects in replay(recorded, nodes, kernel):
             digest.add(effects)
             self.counts.update(_tag(effect) for effect in effects)
             if self.kept is not None:

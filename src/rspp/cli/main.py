@@ -31,6 +31,25 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry("rspp.cli.init:command", "Begin a project: a pipeline, a node of your own, its test."),
     "run": Entry("rspp.cli.run:command", "Run a pipeline: answer a WAV, or listen for callers."),
     "dev": Entry("rspp.cli.dev:command", "Listen for callers; take each change of the pipeline at once."),
+    "sessions": Entry("rspp.cli.sessions:command", "List the recorded sessions."),
+    "timeline": Entry(
+        "rspp.cli.timeline:command", "Show a session: lanes, turns, signals, waterfall; as a page."
+    ),
+    "summary": Entry(
+        "rspp.cli.summary:command", "Sum a session up: turns, tokens, seconds, cost, latencies."
+    ),
+    "replay": Entry(
+        "rspp.cli.replay:command", "Do a recorded session again, exactly or with something changed."
+    ),
+    "diff": Entry("rspp.cli.diff:command", "Compare two sessions, replays or versions; name what differs."),
+    "shrink": Entry("rspp.cli.shrink:command", "Make a failing recording a minimal test."),
+    "regress": Entry("rspp.cli.regress:command", "Replay a corpus of recordings; fail on what changed."),
+    "gates": Entry("rspp.cli.gates:command", "Judge recordings by the seven release gates."),
+    "export": Entry("rspp.cli.export:command", "Write sessions as files: recording, JSON lines, Parquet."),
+    "import": Entry("rspp.cli.import_:command", "Take recordings from files."),
+    "retention": Entry(
+        "rspp.cli.retention:command", "What is kept how long; delete what is due, or asked for."
+    ),
     "providers": Entry(
         "rspp.cli.providers:command", "What can serve a pipeline here: ready, or missing what."
     ),
@@ -101,6 +120,7 @@ def main() -> None:
     """RSPP runs realtime speech pipelines.
 
     Bring a pipeline spec: lint it, look at its graph, run it on a question, speak to it, run it through simulated calls.
+    Every call is recorded: list the sessions, look at one, replay it exactly, compare any two.
     Every command prints for people; most take --json for programs.
     """
 

@@ -1,25 +1,43 @@
 """Where the commands find recordings: a file, a folder of segments, or a session of the data folder, by its id or the
-beginning of it.
+beginning of it, or `last` for the newest.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 import msgspec
 
+from rspp.adapters.stores.sqlite import SqliteStore
 from rspp.contract.errors import RsppError
+from rspp.host.ports import Store
+from rspp.testing.store import MemoryStore
+from rspp.timeline.access import Access, AccessDenied, AccessPolicy, Reason, os_user, own_machine
+from rspp.timeline.access import load as load_policy
+from rspp.timeline.audit import AuditLog
+from rspp.timeline.library import Asker, Found, Library
 from rspp.timeline.recording import Recording, assemble
 from rspp.timeline.records import unframe
+from rspp.timeline.redaction.reading import Seen
+from rspp.timeline.segments import SPOOL
 
 DATA_VARIABLE: Final = "RSPP_DATA"
 DATA_DEFAULT: Final = Path(".rspp")
+STORE_FILE: Final = "store.db"
+POLICY_FILE: Final = "access.yaml"
+RETENTION_FILE: Final = "retention.yaml"
+# Whose the calls of this machine's own commands and page are.
+OWN_TENANT: Final = "local"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+ResultT = TypeVar("ResultT")
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +93,96 @@ def load(reference: str, where: Where) -> Recording:
             return assemble(unframe(piece.read_bytes()) for piece in sorted(path.glob("*.seg")))
     except (RsppError, OSError) as error:
         raise click.ClickException(f"{reference}: {error}") from error
-    raise click.ClickException(
-        f"no session and no file {reference!r} in {where.data}; `rspp sessions` lists what there is"
+
+    async def main() -> Recording:
+        async with opened_store(where.data) as store:
+            library = Library(store, where.data)
+            return (await _seen(library, await library.find(reference, where.tenant), store, where)).recording
+
+    return _told(where, main)
+
+
+def load_whole(reference: str, where: Where) -> bytes:
+    """All records of the recording that is meant, as a file has them; refused to those who may not see all of it."""
+
+    async def main() -> bytes:
+        async with opened_store(where.data) as store:
+            library = Library(store, where.data)
+            found = await library.find(reference, where.tenant)
+            seen = await _seen(library, found, store, where)
+            if seen.markers:
+                hidden = ", ".join(f"{one.count} of {one.payload_class.value}" for one in seen.markers)
+                raise AccessDenied(
+                    Reason.FIDELITY, f"not all of it may be seen: {hidden} are withheld from you"
+                )
+            return await library.raw(found)
+
+    return _told(where, main)
+
+
+async def _seen(library: Library, found: Found, store: Store, where: Where) -> Seen:
+    """The recording as far as whoever asks may see it; the question is on record."""
+    audit = AuditLog(store, wall_ms=lambda: time.time_ns() // 1_000_000)
+    asker = asker_of(where)
+    return await library.seen(found, Access(policy_of(where, asker), audit), asker)
+
+
+def asker_of(where: Where) -> Asker:
+    return Asker(
+        tenant_id=where.tenant or OWN_TENANT,
+        principal_id=os_user(),
+        role=where.role,
+        purpose=where.purpose,
     )
+
+
+def policy_of(where: Where, asker: Asker) -> AccessPolicy:
+    """The data folder's own policy; without one it is the machine's user who may read what is named."""
+    path = where.data / POLICY_FILE
+    return load_policy(path) if path.exists() else own_machine(asker.tenant_id, asker.principal_id)
+
+
+def in_library(where: Where, work: Callable[[Library], Awaitable[ResultT]]) -> ResultT:
+    """Do something with the recordings of the data folder; what goes wrong is a click error that says what to do."""
+
+    async def main() -> ResultT:
+        async with opened_store(where.data) as store:
+            return await work(Library(store, where.data))
+
+    return _told(where, main)
+
+
+def _told(where: Where, work: Callable[[], Coroutine[Any, Any, ResultT]]) -> ResultT:
+    try:
+        return asyncio.run(work())
+    except AccessDenied as error:
+        raise click.ClickException(
+            f"{error.message}. Without --tenant it is the tenant {OWN_TENANT!r} who asks; another tenant's sessions are "
+            f"asked for by its name, and where there is a {POLICY_FILE} in {where.data}, it says who may."
+        ) from error
+    except RsppError as error:
+        raise click.ClickException(
+            f"{error.message} ({where.data}); `rspp sessions` lists what there is"
+        ) from error
+
+
+@asynccontextmanager
+async def opened_store(data: Path) -> AsyncIterator[Store]:
+    """The store of a data folder; looking for recordings where there are none makes no files."""
+    path = data / STORE_FILE
+    store: Store = SqliteStore(path) if is_data_folder(data) else MemoryStore()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def own_policy(data: Path) -> Path | None:
+    """The data folder's own policy of retention, if it has one."""
+    path = data / RETENTION_FILE
+    return path if path.exists() else None
+
+
+def is_data_folder(data: Path) -> bool:
+    """Has anything ever been recorded here?"""
+    return (data / STORE_FILE).exists() or (data / SPOOL).exists()

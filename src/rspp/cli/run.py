@@ -9,13 +9,15 @@ import click
 
 from rspp.cli.compose import Installed, Pipeline, installed, missing, pipeline_of
 from rspp.cli.output import Status, emit_json
+from rspp.cli.recorded import Choice, Recorded, check, copy, export_rest, record_options
 from rspp.cli.run_call import CallResult, Interruption, has_speech, run_call, script_of, write_call
-from rspp.cli.run_view import StderrProgress, live, logging_to_stderr, show
+from rspp.cli.run_view import StderrProgress, live, logging_to_stderr, next_commands, show
 from rspp.cli.validate import read_layers
 from rspp.contract.errors import MisuseError, PeerFault
 from rspp.host.secrets import Secrets
 from rspp.kernel.journal import encoding_of
 from rspp.spec import Layer, Severity
+from rspp.timeline.writer import Inline
 
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE: Final = click.Path(dir_okay=False, path_type=Path)
@@ -88,8 +90,9 @@ class During(click.ParamType[Interruption]):
 @click.option(
     "--record",
     type=click.Path(path_type=Path),
-    help="Write the inputs to FILE.rspp, for `rspp kernel run`; with --listen one a call, into this folder.",
+    help="Write the recording to FILE.rspp as well (.jsonl: its inputs); with --listen one a call, into this folder.",
 )
+@record_options
 @click.option(
     "--layer", "layers", multiple=True, metavar="NAME=FILE", help="Lay env, tenant or session over it."
 )
@@ -124,11 +127,13 @@ def command(
     token: str | None,
     verbose: bool,
     quiet: bool,
+    choice: Choice,
 ) -> None:
     """Run a pipeline: answer a recorded question, or take calls.
 
     With --wav a caller made of recordings asks, listens to the end, and hangs up; the whole call is reported, each
     turn with its stages. With --listen it serves WebSocket calls and a page for the microphone until SIGTERM.
+    Every call is recorded (see --record-level), so that it can be looked at and replayed.
 
     \b
     Examples:
@@ -138,17 +143,23 @@ def command(
     """
     if bool(wavs) == (listen is not None):
         raise click.UsageError("Say --wav FILE for one call from a recording, or --listen to take calls.")
+    if record is not None and not choice.on:
+        raise click.UsageError("--record writes a copy of a recording, and --record-level off makes none.")
     secrets = Secrets()
     undo = logging_to_stderr(verbose=verbose, quiet=quiet, secrets=secrets)
     try:
         here = installed(secrets=secrets)
-        ready = prepared(context, pipeline, here, read_layers(layers), quiet=quiet)
+        ready = prepared(context, pipeline, here, read_layers(layers), quiet=quiet, choice=choice)
         if listen is not None:
             from rspp.cli.run_listen import serve  # noqa: PLC0415 - a call from a file needs no server
 
             key = _secret(token, secrets)
-            context.exit(serve(ready, listen, drain_ms=drain_ms, record=record, token=key, quiet=quiet))
-        context.exit(_call(ready, wavs, interrupt, out, stereo, as_json, pace, timeout_s, record, quiet))
+            context.exit(
+                serve(ready, listen, drain_ms=drain_ms, choice=choice, copies=record, token=key, quiet=quiet)
+            )
+        context.exit(
+            _call(ready, wavs, interrupt, out, stereo, as_json, pace, timeout_s, record, choice, quiet)
+        )
     finally:
         undo()
 
@@ -167,9 +178,16 @@ def prepared(
     layers: tuple[Layer, ...] = (),
     *,
     quiet: bool = False,
+    choice: Choice | None = None,
 ) -> Pipeline:
-    """A pipeline that can be run here; else its problems are told and the command ends."""
-    pipeline = pipeline_of(path, here, layers)
+    """A pipeline that can be run here, and recorded as is wished; else its problems are told and the command ends."""
+    pipeline = pipeline_of(
+        path,
+        here,
+        layers,
+        level=choice.asked if choice else None,
+        unstated_level=choice.unstated if choice else None,
+    )
     for problem in pipeline.problems:
         if problem.severity is Severity.ERROR or not quiet:
             click.echo(str(problem), err=True)
@@ -196,6 +214,7 @@ def _call(
     pace: float | None,
     timeout_s: float,
     record: Path | None,
+    choice: Choice,
     quiet: bool,
 ) -> Status:
     if record is not None:
@@ -209,15 +228,21 @@ def _call(
         raise click.ClickException(error.message) from error
     if not has_speech(steps) and not quiet:
         click.echo("warning: there is no speech in a recording, by its level", err=True)
+    check(choice)
+    progress = StderrProgress(quiet=quiet)
+    recorded = Recorded(choice, hand=Inline)
     result, sounds = run_call(
         pipeline,
         steps,
         speed=pace,
         timeout_s=timeout_s,
-        journal=record,
+        recorded=recorded,
         told=None if as_json else live,
-        progress=StderrProgress(quiet=quiet),
+        progress=progress,
     )
+    export_rest(choice, progress)
+    if record is not None and recorded.opened:
+        copy(choice, *recorded.opened[-1], record)
     if out is not None:
         try:
             write_call(out, sounds, stereo=stereo)
@@ -227,6 +252,8 @@ def _call(
         emit_json(result)
     else:
         show(result)
+        if recorded.opened:
+            next_commands(recorded.opened)
     wrong = faults(result)
     for fault in wrong:
         click.echo(f"problem: {fault}", err=True)

@@ -15,9 +15,10 @@ from rspp.adapters.transports.loopback import Caller, CallerOutcome, Loopback, L
 from rspp.adapters.transports.loopback.script import RATE, Say, UntilAnswered, UntilHeard, ask
 from rspp.cli.call_report import CallNotes, Heard, Told, TurnReport
 from rspp.cli.compose import Pipeline
+from rspp.cli.recorded import Recorded, Witness
 from rspp.host.host import Host
 from rspp.host.providers import Readiness
-from rspp.host.recorder import JournalRecorder, MemoryRecorder
+from rspp.host.recorder import MemoryRecorder
 from rspp.media.resample import resample
 from rspp.media.wav import Sound, read_wav
 
@@ -86,20 +87,20 @@ def run_call(
     *,
     speed: float | None,
     timeout_s: float,
-    journal: Path | None = None,
+    recorded: Recorded | None = None,
     told: Callable[[CallNotes], Told] | None = None,
     progress: Progress = lambda _: None,
 ) -> tuple[CallResult, Sounds]:
     """Make the call. `speed` is of time, None is as fast as the models allow."""
     with asyncio.Runner(loop_factory=lambda: new_loop(speed)) as runner:
-        return runner.run(_run(pipeline, steps, timeout_s, journal, told, progress))
+        return runner.run(_run(pipeline, steps, timeout_s, recorded, told, progress))
 
 
 async def _run(
     pipeline: Pipeline,
     steps: Sequence[Step],
     timeout_s: float,
-    journal: Path | None,
+    recorded: Recorded | None,
     told: Callable[[CallNotes], Told] | None,
     progress: Progress,
 ) -> tuple[CallResult, Sounds]:
@@ -107,7 +108,10 @@ async def _run(
     assert pipeline.registry is not None
     loop = asyncio.get_running_loop()
     clock = LoopClock(loop)
-    notes = CallNotes(JournalRecorder(journal) if journal else MemoryRecorder())
+    if recorded is not None:
+        await recorded.start(export=False)
+    recorders = recorded.recorders if recorded is not None else lambda _: MemoryRecorder()
+    notes = CallNotes(Witness(recorders("")))
     if told is not None:
         notes.tell(told(notes))
     host = Host(pipeline.registry, clock=clock, recorders=lambda _: notes)
@@ -132,6 +136,8 @@ async def _run(
     finally:
         await transport.stop(STOP_REASON)
         await host.stop()
+        if recorded is not None:
+            await recorded.finish()
     return result, sounds_of(caller)
 
 

@@ -18,10 +18,10 @@ import click
 from rspp.adapters.transports.websocket import Page, Settings, WebSocketTransport, anyone, with_token
 from rspp.cli.compose import Pipeline
 from rspp.cli.output import Status
-from rspp.cli.run_view import StderrProgress
+from rspp.cli.recorded import EXPORT_MS, Choice, Recorded, check, copy_all
+from rspp.cli.run_view import StderrProgress, next_commands
 from rspp.contract.errors import MisuseError
-from rspp.host.host import Host, HostSettings, RecorderFactory
-from rspp.host.recorder import JournalRecorder, MemoryRecorder
+from rspp.host.host import Host, HostSettings
 
 HTML: Final = "text/html; charset=utf-8"
 LEAST_DRAIN_MS: Final = 100
@@ -45,7 +45,8 @@ def serve(
     listen: str,
     *,
     drain_ms: int,
-    record: Path | None = None,
+    choice: Choice,
+    copies: Path | None = None,
     token: str | None = None,
     quiet: bool = False,
     beside: Callable[[Host], Coroutine[Any, Any, None]] | None = None,
@@ -53,11 +54,16 @@ def serve(
     """Take calls until a signal comes. `beside` runs along with it, on the same loop."""
     host, port = address_of(listen)
     settings = Settings(host=host, port=port)
+    check(choice)
+    recorded = Recorded(choice)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
-            return runner.run(_serve(pipeline, settings, drain_ms, _recorders(record), token, quiet, beside))
+            status = runner.run(_serve(pipeline, settings, drain_ms, recorded, token, quiet, beside))
         except MisuseError as error:
             raise click.ClickException(error.message) from error
+    if copies is not None:
+        copy_all(choice, recorded.opened, copies)
+    return status
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -70,18 +76,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return made
 
 
-def _recorders(record: Path | None) -> RecorderFactory:
-    """A journal for each session in a folder, or evidence in memory."""
-    if record is None:
-        return lambda _: MemoryRecorder()
-    return lambda session_id: JournalRecorder(record / f"{session_id}.rspp")
-
-
 async def _serve(
     pipeline: Pipeline,
     settings: Settings,
     drain_ms: int,
-    recorders: RecorderFactory,
+    recorded: Recorded,
     token: str | None,
     quiet: bool,
     beside: Callable[[Host], Coroutine[Any, Any, None]] | None,
@@ -90,7 +89,11 @@ async def _serve(
     assert pipeline.registry is not None
     progress = StderrProgress(quiet=quiet)
     asked = _signals()
-    host = Host(pipeline.registry, HostSettings(owns_process=True), recorders=recorders)
+    await recorded.start()
+    settings_of_host = HostSettings(owns_process=True)
+    host = Host(
+        pipeline.registry, settings_of_host, recorders=recorded.recorders, overhead_to=recorded.overhead
+    )
     host.publish(pipeline.graph)
     progress("loading models")
     for one in await host.start():
@@ -100,7 +103,7 @@ async def _serve(
     admits = anyone if token is None else with_token(token)
     transport = WebSocketTransport(settings, pages=page(), admits=admits)
     work: asyncio.Task[None] | None = None
-    left = 0
+    left, export_ms = 0, EXPORT_MS
     try:
         await transport.start(host)
         if not quiet:
@@ -113,6 +116,7 @@ async def _serve(
         again = asyncio.ensure_future(asked.get())
         await asyncio.wait((draining, again), return_when=asyncio.FIRST_COMPLETED)
         again.cancel()
+        export_ms = EXPORT_MS if draining.done() else 0  # who asks twice does not wait for a store either
         left = await draining if draining.done() else len(host.sessions)
         draining.cancel()
     finally:
@@ -120,8 +124,11 @@ async def _serve(
             work.cancel()
         await transport.stop("runtime_stopping")
         await host.stop()
+        await recorded.finish(progress, export_ms)
     if not quiet:
         click.echo(f"stopped; {left} sessions were cut short", err=True)
+        if recorded.opened:
+            next_commands(recorded.opened)
     return Status.OK
 
 

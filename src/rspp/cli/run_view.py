@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import click
@@ -13,6 +14,7 @@ import msgspec
 
 from rspp.cli.call_report import STAGES, CallNotes, Told, TurnReport
 from rspp.cli.output import print_table
+from rspp.cli.recordings import OWN_TENANT
 from rspp.cli.run_call import CallResult
 from rspp.host.secrets import LogFilter, Secrets
 
@@ -63,6 +65,19 @@ def show(result: CallResult) -> None:
     click.echo(
         f"\nsession {result.session_id} ended: {result.end_reason}; {result.duration_ms / 1000:.1f} s of call"
     )
+
+
+def next_commands(opened: Sequence[tuple[str, str]]) -> None:
+    """What can be done with the recordings, word for word; each is a tenant and a session."""
+    tenant, session_id = opened[-1]
+    whose = "" if tenant == OWN_TENANT else f" --tenant {shlex.quote(tenant)}"
+    name = shlex.quote(session_id)
+    if len(opened) > 1:
+        click.echo(f"\n{len(opened)} sessions were recorded: rspp sessions; the last is {session_id}")
+    else:
+        click.echo(f"\nsession {session_id} was recorded")
+    click.echo(f"  rspp timeline {name}{whose}")
+    click.echo(f"  rspp replay {name} --mode re-simulate{whose}")
 
 
 def _row(number: int, turn: TurnReport) -> list[object]:

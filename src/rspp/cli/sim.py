@@ -11,8 +11,9 @@ from rich.text import Text
 
 from rspp.cli.main import Entry, LazyGroup
 from rspp.cli.output import Status, console, emit_json, print_table
+from rspp.cli.sim_recorder import RecordJob
 from rspp.sim.faults import CLASSES, FAULTS, UnknownFaultError, chosen
-from rspp.sim.run import Finding, Report, run_sessions
+from rspp.sim.run import Finding, Report, run_job, run_sessions
 from rspp.sim.scenario import Armed
 
 EXTRA: Final[Mapping[str, Entry]] = {
@@ -74,6 +75,9 @@ class Faults(click.ParamType[str]):
 @click.option(
     "--save", type=click.Path(file_okay=False, path_type=Path), help="Write each failure's inputs here."
 )
+@click.option(
+    "--record", type=click.Path(file_okay=False, path_type=Path), help="Write each call's recording here."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def run(
@@ -84,6 +88,7 @@ def run(
     faults: str,
     procs: int,
     save: Path | None,
+    record: Path | None,
     as_json: bool,
 ) -> None:
     """Run simulated calls and check them.
@@ -92,9 +97,11 @@ def run(
     Examples:
         rspp sim run --sessions 500 --faults all --seed 7 --procs 2
         rspp sim run --seed 7 --session 41 --faults F3,F6
+        rspp sim run --seed 7 --session 41 --record corpus; rspp replay corpus/sim-7-41-0.rspp --mode re-simulate
     """
     numbers = range(sessions) if session is None else [session]
-    report = run_sessions(seed, numbers, faults, procs=procs, save=save, progress=_progress())
+    work = run_job if record is None else RecordJob(record)
+    report = run_sessions(seed, numbers, faults, procs=procs, save=save, progress=_progress(), work=work)
     if as_json:
         emit_json(report)
     else:

@@ -7,15 +7,23 @@ import wave
 from pathlib import Path
 
 import pytest
+from click import ClickException
 from click.testing import CliRunner, Result
 
 from rspp.cli.providers import command as providers_command
+from rspp.cli.recordings import Where, load
 from rspp.cli.run import command
 from rspp.cli.run_listen import address_of, page
+from rspp.contract.words import RecordingLevel
 from rspp.kernel.journal import encoding_of, read
 from rspp.media.wav import Sound, read_wav, write_wav
+from rspp.nodes import factories
 from rspp.testing.clock import VirtualLoop
 from rspp.testing.scripted.tts import tone
+from rspp.timeline.recording import assemble
+from rspp.timeline.records import unframe
+from rspp.timeline.replay.exact import ExactRun
+from rspp.timeline.replay.modes import Mode, Outputs
 
 SPEC = """
 pipeline: desk
@@ -79,9 +87,15 @@ def test_a_question_is_answered_and_the_call_reported_as_json(
     assert sum(turn["stages_ms"].values()) == pytest.approx(turn["end_of_speech_to_first_audio_ms"], abs=0.05)
     heard = read_wav(out)
     assert heard.ms >= turn["last_audio_at_ms"]
-    recorded = read(journal.read_bytes(), encoding_of(journal.name))
-    assert recorded.request.session_id == said["session_id"]
-    assert not recorded.torn
+    recorded = assemble([unframe(journal.read_bytes())])
+    assert recorded.session_id == said["session_id"]
+    assert recorded.whole
+    assert recorded.head.level is RecordingLevel.L1
+    assert [evidence.turn_id for evidence in recorded.evidence.values()] == [turn["turn_id"]]
+    run_again = ExactRun(recorded, factories(), Mode(outputs=Outputs.RE_SIMULATE))
+    while run_again.step() is not None:
+        pass
+    assert run_again.comparison.count == 0
 
 
 def test_without_json_a_person_reads_the_conversation_and_a_table(spec: Path, question: Path) -> None:
@@ -240,10 +254,79 @@ def test_a_call_that_is_not_over_in_time_is_ended_and_a_problem(spec: Path, ques
     assert json.loads(result.stdout)["end_reason"] == "timeout"
 
 
-def test_evidence_that_cannot_be_kept_is_a_problem(spec: Path, question: Path, tmp_path: Path) -> None:
-    """The journal's place is a file's, so nothing can be written there: the turn may not commit."""
-    result = run(spec, "--wav", question, "--json", "--record", question / "call.rspp")
-    assert result.exit_code == 1
-    (turn,) = json.loads(result.stdout)["turns"]
-    assert turn["terminal"] == "abort"
-    assert not turn["evidence_complete"]
+def test_where_nothing_can_be_recorded_the_command_says_so_before_the_call_and_names_the_way_out(
+    spec: Path, question: Path
+) -> None:
+    """The data folder's place is a file's."""
+    result = run(spec, "--wav", question, "--json", "--data", question / "recordings")
+    assert result.exit_code == 2
+    assert "nothing can be recorded" in result.stderr
+    assert "--record-level off" in result.stderr
+    assert not result.stdout
+    assert run(spec, "--wav", question, "--data", question / "x", "--record-level", "off").exit_code == 0
+
+
+def test_a_copy_of_a_recording_that_is_not_made_is_wrong_usage(
+    spec: Path, question: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "call.rspp"
+    result = run(spec, "--wav", question, "--record", copy, "--record-level", "off")
+    assert result.exit_code == 2
+    assert not copy.exists()
+
+
+def test_a_call_without_word_of_recording_is_recorded_and_its_commands_are_named(
+    spec: Path, question: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    result = run(spec, "--wav", question, "--data", data)
+    assert result.exit_code == 0
+    recording = load("last", Where(data=data))
+    assert f"rspp replay {recording.session_id} --mode re-simulate" in result.stdout
+    assert f"rspp timeline {recording.session_id}" in result.stdout
+    assert (recording.head.level, recording.head.origin, recording.head.sampled) == ("L1", "run", "all")
+    assert not list(data.glob("spool/*/*/*.seg")), "everything is in the store"
+
+
+def test_a_call_that_is_not_sampled_leaves_nothing(spec: Path, question: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    result = run(spec, "--wav", question, "--json", "--data", data, "--sample", "0")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["turns"][0]["evidence_complete"]
+    assert not list(data.glob("spool/*/*"))
+    with pytest.raises(ClickException, match="no recording"):
+        load("last", Where(data=data))
+
+
+@pytest.mark.parametrize(
+    ("stated", "asked", "level"), [("", "L0", "L0"), ("", "L2", "L2"), ("L0", "L2", "L2"), ("L2", None, "L2")]
+)
+def test_the_recording_level_that_is_asked_for_comes_before_the_pipelines_own(
+    spec: Path, question: Path, tmp_path: Path, stated: str, asked: str | None, level: str
+) -> None:
+    if stated:
+        spec.write_text(f"{SPEC}policies: {{recording_policy: {{level: {stated}}}}}\n")
+    options = ["--record-level", asked] if asked else []
+    result = run(spec, "--wav", question, "--json", "--data", tmp_path / "data", *options)
+    assert result.exit_code == 0, result.stderr
+    recording = load("last", Where(data=tmp_path / "data"))
+    assert (recording.head.level, recording.head.graph.recording_policy.level) == (level, level)
+    assert bool(recording.inputs) is (level != "L0")
+    assert bool(recording.without_sound) is (level == "L1")
+
+
+def test_the_inputs_of_a_recording_can_be_had_as_lines(spec: Path, question: Path, tmp_path: Path) -> None:
+    lines = tmp_path / "call.jsonl"
+    assert run(spec, "--wav", question, "--json", "--record", lines).exit_code == 0
+    journal = read(lines.read_bytes(), encoding_of(lines.name))
+    assert len(journal.inputs) > 100
+
+
+def test_a_policy_of_redaction_that_cannot_be_read_is_wrong_usage(
+    spec: Path, question: Path, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("{everybody: {text_row: {L1: allow}}}")
+    result = run(spec, "--wav", question, "--redaction", policy)
+    assert result.exit_code == 2
+    assert "--redaction" in result.stderr
