@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rspp.adapters.providers.local import providers, readiness
+from rspp.adapters.providers.local import providers
 from rspp.adapters.transports.loopback import Caller, Loopback, LoopClock
 from rspp.adapters.transports.loopback.script import UntilAnswered, ask
 from rspp.cli.compose import installed, pipeline_of
@@ -24,9 +24,7 @@ from tests.unit.timeline.gates.load import amended, first_at, recorded_at, spoil
 from tests.unit.timeline.gates.test_gates import without_signal
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "voice-assistant.yaml"
-NEEDED = ("local-silero", "local-smart-turn", "local-whisper", "local-smollm2", VOICE)
-LACKING = [f"{name}: {readiness(name)}" for name in NEEDED if readiness(name) != "ready"]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LACKING), reason="; ".join(LACKING))]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 QUESTIONS = ("Hi.", "Hello!")
 CALL_S_MAX = 60
 # Of a machine that others share; what a quiet one takes is in docs/gates.md.

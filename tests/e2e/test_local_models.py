@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from rspp.adapters.providers.local import providers, readiness
+from rspp.adapters.providers.local import providers
 from rspp.adapters.transports.loopback.script import level_of
 from rspp.cli.demo import SECOND, VOICE, spoken
 from rspp.cli.demo import command as demo
@@ -22,9 +22,7 @@ from rspp.media.resample import resample
 from rspp.media.wav import Sound, read_wav, write_wav
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "voice-assistant.yaml"
-NEEDED = ("local-silero", "local-smart-turn", "local-whisper", "local-smollm2", VOICE)
-LACKING = [f"{name}: {readiness(name)}" for name in NEEDED if readiness(name) != "ready"]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LACKING), reason="; ".join(LACKING))]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("models")]
 
 
 def say(text: str) -> Sound:

@@ -173,6 +173,7 @@ def test_a_crm_node_that_was_built_outside_on_the_sdk_runs(tmp_path: Path) -> No
 # ---- NF-023: models --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.proves("NF-023")
 def test_nothing_but_an_adapter_reaches_for_a_model() -> None:
     assert {file: found for room, file, text in tree() if (found := past_the_adapters(room, text))} == {}

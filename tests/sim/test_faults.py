@@ -42,6 +42,7 @@ def test_each_class_fires_when_it_is_asked_for_and_nothing_else_does(failure_cla
     assert sum(report.faults.values()) == report.faults[failure_class]
 
 
+@pytest.mark.slow
 def test_all_classes_fire_in_some_dozen_sessions() -> None:
     report = run_sessions(5, range(36))
     assert all(report.faults.values()), report.faults

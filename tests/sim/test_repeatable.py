@@ -41,6 +41,7 @@ def test_a_run_is_the_same_on_repeat_and_another_seed_is_another_run() -> None:
     assert first.digest != other.digest
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_under_any_hash_seed_and_over_two_processes() -> None:
     options = ("--sessions", str(SESSIONS), "--seed", "3")
     digests = {

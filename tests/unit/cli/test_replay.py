@@ -228,6 +228,7 @@ def test_a_person_can_step_by_hand(call: Path, tmp_path: Path) -> None:
     assert json.loads(saved.read_text())["step"] > 100
 
 
+@pytest.mark.slow
 @pytest.mark.proves("NF-009")
 def test_twenty_replays_keep_one_order_and_what_leaves_its_tolerance_is_listed(call: Path) -> None:
     runs = [facts(call, "--mode", "re-simulate", "--items") for _ in range(20)]

@@ -128,6 +128,7 @@ def test_a_binary_tail_of_zeros_or_with_a_wrong_check_sum_is_torn() -> None:
         assert (found.torn, found.inputs) == (True, INPUTS)
 
 
+@pytest.mark.slow
 def test_a_torn_line_is_read_up_to_its_last_whole_record() -> None:
     whole, last = journal(Encoding.JSON), write_input(START, TextReceived("last", 9), Encoding.JSON)
     for kept in range(1, len(last) - 1):

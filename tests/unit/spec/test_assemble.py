@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from rspp.spec import DEFAULT, Catalog, GraphDefinition, compile_text, load
 from rspp.spec.model import NodeSpec, SubgraphSpec
 
@@ -77,6 +79,7 @@ def test_the_inside_of_a_module_cannot_be_named_from_outside() -> None:
     assert "bad_name" in [p.code for p in load(text, catalog=published(("v1", "keep"))).errors]
 
 
+@pytest.mark.slow
 def test_modules_that_multiply_are_cut_off_at_the_limit() -> None:
     leaf = NodeSpec(type="text_filter", version="v1")
     modules = {"m0@v1": SubgraphSpec(version="v1", nodes={f"n{i}": leaf for i in range(10)})}

@@ -613,6 +613,7 @@ def rounds(data: Path, count: int, seed: int) -> dict[str, list[int]]:
     return said
 
 
+@pytest.mark.slow
 def test_kill_9_while_recording_and_exporting_loses_no_record_and_doubles_none(tmp_path: Path) -> None:
     said = rounds(tmp_path / "data", 12, seed=1)
     assert any(said["acknowledged"])

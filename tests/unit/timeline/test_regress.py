@@ -233,6 +233,7 @@ def test_a_divergence_that_is_expected_passes_and_once_it_is_gone_fails(folder: 
     ] * 2
 
 
+@pytest.mark.slow
 def test_budgets_over_the_corpus_are_nearest_rank_and_a_stage_that_nobody_has_fails(folder: Path) -> None:
     found = looked(folder).latency["whole"]["p95_ms"]
     assert looked(folder, Rules(latency={"whole": Budget(p95_ms=found)})).ok

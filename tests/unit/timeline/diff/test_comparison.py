@@ -309,6 +309,7 @@ def test_a_bug_planted_in_the_kernel_is_found_with_its_class_its_place_and_its_l
     assert place.line
 
 
+@pytest.mark.slow
 def test_an_hours_sessions_are_compared_in_seconds_and_findings_are_bounded() -> None:
     one = replace(story(), evidence={}, plans={}, said=[], digest=None)
     span, steps = one.ended_at - one.began_at + 10**9, one.through

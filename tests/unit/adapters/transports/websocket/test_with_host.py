@@ -101,6 +101,7 @@ def test_a_question_is_heard_answered_and_heard_out() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", [Codec.PCMU, Codec.OPUS])
 def test_a_caller_with_another_codec_is_understood_and_answered_in_it(codec: Codec) -> None:
     form = AudioFormat(codec=codec, rate=8_000 if codec is Codec.PCMU else 48_000)
