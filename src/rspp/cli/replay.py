@@ -185,16 +185,22 @@ def command(
         replayed = _replayed(recording, mode, asked, stops, began)
     except RsppError as error:
         raise _told(session, error) from error
-    if (until_what or breaks) and replayed.facts["stopped"] == END:
-        what = " or ".join(filter(None, (until_what, *(f"signal:{one}" for one in breaks))))
-        click.echo(f"{what} did not come: the replay ran to its end", err=True)
+    _tell(
+        replayed, (*filter(None, (until_what,)), *(f"signal:{one}" for one in breaks)), save, as_json=as_json
+    )
+    context.exit(Status.OK if replayed.passed else Status.PROBLEM)
+
+
+def _tell(replayed: Replayed, awaited: tuple[str, ...], save: Path | None, *, as_json: bool) -> None:
+    """What came of it, and where it may go on."""
+    if awaited and replayed.facts["stopped"] == END:
+        click.echo(f"{' or '.join(awaited)} did not come: the replay ran to its end", err=True)
     if save is not None and replayed.cursor is not None:
         write_bytes(save, written(replayed.cursor))
     if as_json:
         emit_json({**replayed.facts, "cursor": replayed.cursor})
     else:
         show(replayed)
-    context.exit(Status.OK if replayed.passed else Status.PROBLEM)
 
 
 def _told(session: str, error: RsppError) -> click.ClickException:

@@ -68,7 +68,7 @@ def _offers(module_name: str, path: Sequence[Path]) -> list[EntryPoint]:
     try:
         with importing([str(folder) for folder in path]):
             module = import_module(module_name)
-    except Exception as error:
+    except Exception as error:  # a module of somebody's may raise anything when it is imported; it is told
         why = f"{type(error).__name__}: {error}"[:200]
         raise MisuseError("node_import_failed", f"--nodes {module_name} cannot be imported: {why}") from error
     offers: list[EntryPoint] = []

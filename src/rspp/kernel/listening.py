@@ -12,7 +12,7 @@ A pair that is not in its table is nothing: the state stays. Who runs the tables
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -162,6 +162,12 @@ def words_of(text: str) -> list[str]:
         for word in ("".join(c for c in raw if c.isalnum() or c in "'-") for raw in text.lower().split())
         if word
     ]
+
+
+def only_backchannel(text: str, backchannels: Collection[str]) -> bool:
+    """Is that all that was said: a word, or words, by which a listener only says that they listen?"""
+    words = words_of(text)
+    return " ".join(words) in backchannels or all(word in backchannels for word in words)
 
 
 def same_words(one: str, other: str) -> bool:

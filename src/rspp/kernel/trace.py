@@ -12,8 +12,6 @@ only the digest has. Pure, like all of the kernel; the live recorder, the replay
 from __future__ import annotations
 
 import hashlib
-import re
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,6 +21,7 @@ from rspp.contract.event import Audio, Event, Fault, Note, Payload, Sample, Scop
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.contract.transitions import Transition
 from rspp.kernel import effects as fx
+from rspp.kernel.shapes import ENCODE, named, shape, shape_sum, shaped, sum_of, sum_of_record
 
 TRACE_VERSION: Final = "trace/v1"
 # Details of signals that are the caller's own words or keys.
@@ -30,12 +29,6 @@ CONTENT_DETAILS: Final = frozenset({"digit"})
 # Details that repeat what a peer wrote: people may read them, redacted; the digest has only their shape.
 REPEATED_DETAILS: Final = frozenset({"kind", "message", "path"})
 REPEATING_SIGNALS: Final = frozenset({"abi_rejected", "unknown_event_handled"})
-SHAPE_DEPTH_MAX: Final = 16
-# A number of so many digits may be somebody's, so the digest has only how many there are.
-NUMBER_DIGITS_MIN: Final = 7
-# A word as programs use them; no more than two digits in a row.
-_NAME: Final = re.compile(r"(?:[A-Za-z_.:/%-]|(?<!\d)\d{1,2}(?!\d)){0,64}")
-_NUMBER_MIN: Final = 10 ** (NUMBER_DIGITS_MIN - 1)
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -68,66 +61,6 @@ class Run(msgspec.Struct, gc=False, array_like=True):
     epoch: int | None = None
 
 
-# ---- shapes ----------------------------------------------------------------------------------------------------
-
-
-def _class_of(character: str) -> str:
-    if character.isalpha():
-        return "X" if character.isupper() else "x"
-    return "0" if character.isalnum() else character
-
-
-_ASCII: Final = {code: _class_of(chr(code)) for code in range(128)}
-
-
-def shape(text: str) -> str:
-    """The text with every letter an x and every digit a 0: what may be known of what is withheld."""
-    if text.isascii():
-        return text.translate(_ASCII)
-    return "".join(map(_class_of, text))
-
-
-def shape_sum(text: str) -> int:
-    """A number that differs, as good as always, when shapes differ."""
-    return zlib.crc32(shape(text).encode(errors="replace"))
-
-
-def _shaped(value: object, depth: int = 0) -> object:
-    """A value as a store would give it back, its texts as shapes."""
-    if isinstance(value, str):
-        return shape(value)
-    if isinstance(value, bytes):
-        return len(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value if abs(value) < _NUMBER_MIN else shape(str(value))
-    if depth >= SHAPE_DEPTH_MAX:
-        return None
-    if isinstance(value, list | tuple):
-        return [_shaped(one, depth + 1) for one in value]
-    if isinstance(value, dict):
-        # Its keys may be a caller's, and alike in shape; a file gives them in another order.
-        pairs = [[shape(str(key)), _shaped(one, depth + 1)] for key, one in value.items()]
-        return sorted(pairs, key=_ENCODE)
-    return value
-
-
-def _named(name: str) -> str:
-    """A name that an adapter gave: as it is, if it is one; else its shape, for it may be anything."""
-    return name if _NAME.fullmatch(name) is not None else shape(name)
-
-
-def _sum_of(value: object) -> int:
-    return zlib.crc32(_ENCODE(_shaped(value)))
-
-
-def sum_of_record(record: msgspec.Struct) -> int:
-    """The sum over a record without content, by which the trace knows it."""
-    return zlib.crc32(_ENCODE(record))
-
-
-_ENCODE: Final = msgspec.msgpack.Encoder(order="deterministic", enc_hook=str).encode
-
-
 # ---- one effect, as an item --------------------------------------------------------------------------------------
 
 Facts = dict[str, Any]
@@ -141,20 +74,20 @@ def _payload(payload: Payload | None) -> Facts:
             if value:
                 facts[name] = value
         if payload.role:
-            facts["role"] = _named(payload.role)
+            facts["role"] = named(payload.role)
         if payload.language is not None or payload.confidence is not None or payload.attributes:
-            facts["more"] = _sum_of([payload.language, payload.confidence, payload.attributes])
+            facts["more"] = sum_of([payload.language, payload.confidence, payload.attributes])
         return facts
     if isinstance(payload, Audio):
         return {"sample_index": payload.sample_index, "samples": payload.samples, "rate": payload.rate}
     if isinstance(payload, Signal):
         return _signal(payload)
     if isinstance(payload, Sample):
-        return {"name": _named(payload.name), "value": payload.value, "unit": _named(payload.unit)}
+        return {"name": named(payload.name), "value": payload.value, "unit": named(payload.unit)}
     if isinstance(payload, Note):
         return {"chars": len(payload.message), "shape": shape_sum(payload.message)}
     if isinstance(payload, Fault):
-        about = _sum_of([payload.message, payload.path])
+        about = sum_of([payload.message, payload.path])
         return {"code": payload.code, "retryable": payload.retryable, "shape": about}
     return {}
 
@@ -208,10 +141,10 @@ def _invoke(step: int, at: int, effect: fx.Invoke) -> Item:
     if effect.speculative:
         facts["speculative"] = True
     if effect.config:
-        facts["config"] = _sum_of(effect.config)
+        facts["config"] = sum_of(effect.config)
     if effect.history:
         facts["history"] = len(effect.history)
-        facts["history_shape"] = _sum_of([[one.role, one.text] for one in effect.history])
+        facts["history_shape"] = sum_of([[one.role, one.text] for one in effect.history])
     if effect.event is not None:
         facts["event"] = effect.event.sequence
         facts.update(_payload(effect.event.payload))
@@ -247,7 +180,7 @@ def _record(step: int, at: int, effect: fx.Record) -> Item:
 
 
 def _save(step: int, at: int, effect: fx.SaveState) -> Item:
-    facts: Facts = {"revision": effect.revision, "shape": _sum_of(effect.value)}
+    facts: Facts = {"revision": effect.revision, "shape": sum_of(effect.value)}
     return Item(step, at, "save_state", effect.key, None, effect.epoch, None, facts)
 
 
@@ -324,7 +257,7 @@ def _beside(event: Event, tenant: str) -> list[object]:
         event.sync,
         event.merge,
         event.late_after_cancel,
-        _shaped(event.extensions),
+        shaped(event.extensions),
     ]
 
 
@@ -456,11 +389,11 @@ class Tracer:
     def _other(self, step: int, at: int, effect: fx.Effect) -> None:
         made = item(step, at, effect)
         self._fold()
-        self._digest.update(_ENCODE(_unrepeated(made)))
+        self._digest.update(ENCODE(_unrepeated(made)))
         event = getattr(effect, "event", None)
         if event is not None:
             self._tenant = self._tenant or event.scope.tenant_id
-            self._digest.update(_ENCODE(_beside(event, self._tenant)))
+            self._digest.update(ENCODE(_beside(event, self._tenant)))
         words = words_of(effect)
         if words is not None:
             self._words.update(words.encode(errors="replace") + b"\0")
@@ -475,9 +408,9 @@ class Tracer:
         places = self._places
         if places:
             try:
-                folded = _ENCODE(places)
+                folded = ENCODE(places)
             except OverflowError:
-                folded = _ENCODE([one & _PLACE_MASK if isinstance(one, int) else one for one in places])
+                folded = ENCODE([one & _PLACE_MASK if isinstance(one, int) else one for one in places])
             # Without the list's own length, which says only when it was folded.
             count = len(places)
             self._digest.update(folded[1 if count < 16 else 3 if count < 65_536 else 5 :])

@@ -25,6 +25,7 @@ from rspp.kernel.listening import (
     Over,
     Overlap,
     Utterance,
+    only_backchannel,
     same_words,
     words_of,
 )
@@ -213,7 +214,7 @@ class TurnTaking:
         settings = self.settings
         by_words = settings.interruption is InterruptionMode.WORDS  # then noise that lasts is only noise
         wordless = by_words and len(words_of(text)) < settings.interruption_words_min
-        if speaking and not wordless and not (text and self._only_backchannel(text)):
+        if speaking and not wordless and not (text and only_backchannel(text, self.settings.backchannels)):
             self._over(Over.ENOUGH)
             self._interrupt("undecided_and_speaking")
         else:
@@ -361,7 +362,7 @@ class TurnTaking:
                 self._resume(now, "no_words")
             return
         if self.overlap is not Overlap.CLEAR:
-            if self._only_backchannel(text) and not self.assistant_done:
+            if only_backchannel(text, self.settings.backchannels) and not self.assistant_done:
                 self._resume(now, "backchannel")
                 self.moves.append(Move(Do.BACKCHANNEL, text=text, utterance=utterance.number))
                 return
@@ -371,7 +372,7 @@ class TurnTaking:
             utterance.overlapped
             and self.assistant
             and not self.assistant_done
-            and self._only_backchannel(text)
+            and only_backchannel(text, self.settings.backchannels)
         ):
             self.moves.append(Move(Do.BACKCHANNEL, text=text, utterance=utterance.number))
             return
@@ -437,14 +438,16 @@ class TurnTaking:
             return
         lasted = now - self.since
         text = self.utterance.text
-        if lasted >= settings.interruption_ms_min * NS_PER_MS and not (text and self._only_backchannel(text)):
+        if lasted >= settings.interruption_ms_min * NS_PER_MS and not (
+            text and only_backchannel(text, self.settings.backchannels)
+        ):
             self._over(Over.ENOUGH)
             self._interrupt("speech")
 
     def _weigh_words(self, now: int, final: bool) -> None:
         text = self.utterance.text
         words = words_of(text)
-        if not words or self._only_backchannel(text):
+        if not words or only_backchannel(text, self.settings.backchannels):
             return
         if final or len(words) >= self.settings.interruption_words_min:
             self._over(Over.ENOUGH)
@@ -469,12 +472,6 @@ class TurnTaking:
         self._over(Over.ENDED)
         if held:
             self.moves.append(Move(Do.RESUME, reason))
-
-    def _only_backchannel(self, text: str) -> bool:
-        said = " ".join(words_of(text))
-        return said in self.settings.backchannels or all(
-            w in self.settings.backchannels for w in words_of(text)
-        )
 
     def resting(self, now: int) -> None:
         """Nobody speaks from here on: when is that worth a question?"""

@@ -23,6 +23,7 @@ import msgspec
 
 from rspp.contract.codec import CodecError
 from rspp.contract.event import Audio
+from rspp.host.ports import Stepped
 from rspp.kernel.inputs import (
     AnyInput,
     AudioReceived,
@@ -215,3 +216,16 @@ def sound_of(received: Input) -> bytes | None:
     if isinstance(received, CallProduced) and isinstance(received.payload, Audio):
         return received.payload.data
     return None
+
+
+def silenced(stepped: Stepped) -> Stepped:
+    """Without the bytes of audio: silence of the same length says as much to a kernel."""
+    if not any(isinstance(output.payload, Audio) for output in stepped.outputs):
+        return stepped
+    outputs = tuple(
+        _replace(output, payload=_replace(output.payload, data=bytes(len(output.payload.data))))
+        if isinstance(output.payload, Audio)
+        else output
+        for output in stepped.outputs
+    )
+    return _replace(stepped, outputs=outputs)

@@ -20,7 +20,8 @@ from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.kernel.flags import resolve
 from rspp.kernel.inputs import CallProduced, ControlReceived, Input, TextReceived
-from rspp.kernel.trace import Item, Run, shape
+from rspp.kernel.shapes import shape
+from rspp.kernel.trace import Item, Run
 from rspp.timeline import records as r
 from rspp.timeline.packing import sound_of, unpack, with_sound
 from rspp.timeline.plans import plan_of

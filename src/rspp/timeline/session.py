@@ -15,7 +15,7 @@ import msgspec
 
 from rspp import __version__
 from rspp.contract.errors import InvariantBreach
-from rspp.contract.event import Audio, Signal
+from rspp.contract.event import Signal
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.contract.signals import SignalName
@@ -30,7 +30,7 @@ from rspp.spec.graph import GraphDefinition, Role
 from rspp.spec.graph import Recording as Thresholds
 from rspp.timeline import records as r
 from rspp.timeline.meters import RecorderMeters
-from rspp.timeline.packing import pack, sound_of
+from rspp.timeline.packing import pack, silenced, sound_of
 from rspp.timeline.plans import Plans
 from rspp.timeline.ports import CLOSED, FULL, NO_ROOM, Append, Everything, Kept, Redactor
 
@@ -353,7 +353,7 @@ class SessionRecorder:
             self._waiting.clear()
         if self._steps:
             kept = [
-                _replace(one, stepped=self._redactor.stepped(_silent(one.stepped))) for one in self._steps
+                _replace(one, stepped=self._redactor.stepped(silenced(one.stepped))) for one in self._steps
             ]
             records.append(r.Steps(steps=kept))
             self._steps = []
@@ -485,16 +485,3 @@ def _changes_level(effect: fx.Effect) -> bool:
         return False
     payload = effect.event.payload
     return isinstance(payload, Signal) and payload.signal in _LEVEL_SIGNALS
-
-
-def _silent(stepped: Stepped) -> Stepped:
-    """Without the bytes of audio: silence of the same length says as much to a kernel."""
-    if not any(isinstance(output.payload, Audio) for output in stepped.outputs):
-        return stepped
-    outputs = tuple(
-        _replace(output, payload=_replace(output.payload, data=bytes(len(output.payload.data))))
-        if isinstance(output.payload, Audio)
-        else output
-        for output in stepped.outputs
-    )
-    return _replace(stepped, outputs=outputs)

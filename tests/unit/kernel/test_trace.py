@@ -9,7 +9,8 @@ from rspp.contract.event import Audio, Event, Sample, Text
 from rspp.contract.words import PayloadClass
 from rspp.kernel import effects as fx
 from rspp.kernel import trace
-from rspp.kernel.trace import Tracer, shape
+from rspp.kernel.shapes import shape
+from rspp.kernel.trace import Tracer
 from rspp.testing.rig import Rig
 
 Steps = list[tuple[int, int, list[fx.Effect]]]

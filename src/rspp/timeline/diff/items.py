@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from rspp.contract.event import NS_PER_MS
-from rspp.kernel.trace import shape
+from rspp.kernel.shapes import shape
 from rspp.timeline.diff.align import Pair, aligned
 from rspp.timeline.diff.clock import Clock, Shifts
 from rspp.timeline.diff.findings import DivergenceClass as Kind

@@ -14,7 +14,8 @@ import msgspec
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.words import RecordingLevel
 from rspp.kernel.inputs import AudioReceived, SpeechScored, TextReceived
-from rspp.kernel.trace import Item, sum_of_record
+from rspp.kernel.shapes import sum_of_record
+from rspp.kernel.trace import Item
 from rspp.timeline.recording import Recording
 
 ENDINGS: Final = frozenset({"commit", "abort", "close"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Final
 
-from rspp.kernel.trace import NUMBER_DIGITS_MIN
+from rspp.kernel.shapes import NUMBER_DIGITS_MIN
 from rspp.timeline.redaction.known import Known
 from rspp.timeline.redaction.patterns import find, merged
 from rspp.timeline.redaction.standins import StandIns

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from rspp.contract.signals import SignalName
-from rspp.kernel.trace import Item, Run, Tracer, shape
+from rspp.kernel.shapes import shape
+from rspp.kernel.trace import Item, Run, Tracer
 from rspp.timeline.recording import Recording
 from rspp.timeline.replay import runs as frames
 

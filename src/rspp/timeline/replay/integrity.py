@@ -17,7 +17,7 @@ from rspp.contract.plan import ResolvedTurnPlan, SnapshotProvenance
 from rspp.kernel.determinism import seed_of
 from rspp.kernel.flags import Flag
 from rspp.kernel.planner import plan_hash
-from rspp.kernel.trace import sum_of_record
+from rspp.kernel.shapes import sum_of_record
 from rspp.timeline.recording import Recording
 
 TAMPERED: Final = "plan_tampered"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from rspp.adapters.transports.loopback.speaker import Playing, Speaker
+from rspp.adapters.transports.loopback.speaker import Reports, Speaker
 from rspp.contract.event import Audio, Event
 from rspp.host.ports import Clock, Seat
 from rspp.kernel import inputs as i
@@ -19,6 +19,7 @@ class Listener:
 
     def __init__(self, clock: Clock, *, reports: bool) -> None:
         self.speaker = Speaker(clock.now())
+        self._playback = Reports(self.speaker, self._report)
         self._clock = clock
         self._reports = reports
         self._seat: Seat | None = None
@@ -33,7 +34,7 @@ class Listener:
             self.speaker.advance(self._clock.now())
             for turn_id, playing in self.speaker.turns.items():
                 if not playing.over:
-                    self._tell(turn_id, playing)
+                    self._playback.told(turn_id, playing, due=self._ticks % REPORT_TICKS == 0)
 
     @property
     def sounding(self) -> bool:
@@ -59,34 +60,18 @@ class Listener:
 
     def pause(self, turn_id: str) -> None:
         self.speaker.pause(self._clock.now())
-        self._position(turn_id)
+        self._playback.position(turn_id)
 
     def resume(self, turn_id: str) -> None:
         self.speaker.resume(self._clock.now())
 
     def stop(self, turn_id: str, keep_ms: int) -> None:
         self.speaker.stop(self._clock.now(), turn_id, keep_ms)
-        self._position(turn_id)
+        self._playback.position(turn_id)
 
     def close(self, reason: str) -> None: ...
 
     # ---- reports ---------------------------------------------------------------------------------------------------
-
-    def _tell(self, turn_id: str, playing: Playing) -> None:
-        if playing.played and not playing.started:
-            playing.started = True
-            self._report("started", turn_id)
-        if playing.ended and playing.played >= playing.came:
-            playing.completed = True
-            self._report("completed", turn_id)
-        elif self._ticks % REPORT_TICKS == 0 and playing.played != playing.reported:
-            self._position(turn_id)
-
-    def _position(self, turn_id: str) -> None:
-        playing = self.speaker.turns.get(turn_id)
-        if playing is not None and playing.played:
-            playing.reported = playing.played
-            self._report("position", turn_id)
 
     def _report(self, what: str, turn_id: str) -> None:
         if self._reports and self._seat is not None:

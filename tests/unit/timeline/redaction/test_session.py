@@ -13,8 +13,9 @@ from rspp.contract.words import CancelScope, OutcomeClass, RecordingLevel
 from rspp.host.ports import Stepped
 from rspp.kernel import inputs as i
 from rspp.kernel.hosting import Output
+from rspp.kernel.shapes import shape
 from rspp.kernel.snapshot import ClockAnchor, Durable, OpenRequest
-from rspp.kernel.trace import Item, shape
+from rspp.kernel.trace import Item
 from rspp.spec import compile_text
 from rspp.spec.graph import GraphDefinition
 from rspp.testing.clean import assert_clean

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rspp.kernel.listening import same_words, words_of
-from rspp.kernel.trace import shape
+from rspp.kernel.shapes import shape
 from rspp.timeline.redaction.standins import KEY_BYTES, StandIns
 
 KEY = bytes(range(KEY_BYTES))

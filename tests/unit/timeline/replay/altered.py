@@ -8,7 +8,8 @@ import msgspec
 
 from rspp.contract.evidence import TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
-from rspp.kernel.trace import Item, sum_of_record
+from rspp.kernel.shapes import sum_of_record
+from rspp.kernel.trace import Item
 from rspp.timeline import records as r
 from rspp.timeline.recording import Recording, assemble
 

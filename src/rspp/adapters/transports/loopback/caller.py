@@ -26,7 +26,7 @@ from rspp.adapters.transports.loopback.script import (
     Wait,
     Write,
 )
-from rspp.adapters.transports.loopback.speaker import TIMELINE_MS_MAX, Playing, Speaker
+from rspp.adapters.transports.loopback.speaker import TIMELINE_MS_MAX, Reports, Speaker
 from rspp.contract.event import Audio, Event, Signal
 from rspp.contract.signals import SignalName
 from rspp.contract.words import Codec, ConnectionState
@@ -141,14 +141,14 @@ class Caller:
 
     def pause(self, turn_id: str) -> None:
         self.speaker.pause(self._clock.now())
-        self._position(turn_id)
+        self.reports.position(turn_id)
 
     def resume(self, turn_id: str) -> None:
         self.speaker.resume(self._clock.now())
 
     def stop(self, turn_id: str, keep_ms: int) -> None:
         self.speaker.stop(self._clock.now(), turn_id, keep_ms)
-        self._position(turn_id)
+        self.reports.position(turn_id)
 
     def close(self, reason: str) -> None:
         self.close_reason = self.close_reason or reason
@@ -171,6 +171,7 @@ class Caller:
         self._seat = seat
         self.start_ns = self._clock.now()
         self.speaker = Speaker(self.start_ns)
+        self.reports = Reports(self.speaker, self._report)
         seat.ingest(i.ConnectionChanged(ConnectionState.CONNECTED))
         self._next_step(self.start_ns)
         while not self.closed.is_set() and not isinstance(self._current, HangUp):
@@ -199,7 +200,7 @@ class Caller:
         self.speaker.advance(now)
         for turn_id, playing in self.speaker.turns.items():
             if not playing.over:
-                self._told(turn_id, playing)
+                self.reports.told(turn_id, playing, due=self.frames % REPORT_FRAMES == 0)
         while self._is_over(now):
             self._next_step(now)
         if not isinstance(self._current, HangUp):
@@ -288,23 +289,6 @@ class Caller:
         return sum(playing.played for playing in self.speaker.turns.values())
 
     # ---- reports -------------------------------------------------------------------------------------------------
-
-    def _told(self, turn_id: str, playing: Playing) -> None:
-        """Tell of a turn what there is to tell by now."""
-        if playing.played and not playing.started:
-            playing.started = True
-            self._report("started", turn_id)
-        if playing.ended and playing.played >= playing.came:
-            playing.completed = True
-            self._report("completed", turn_id)
-        elif self.frames % REPORT_FRAMES == 0 and playing.played != playing.reported:
-            self._position(turn_id)
-
-    def _position(self, turn_id: str) -> None:
-        playing = self.speaker.turns.get(turn_id)
-        if playing is not None and playing.played:
-            playing.reported = playing.played
-            self._report("position", turn_id)
 
     def _report(self, what: str, turn_id: str) -> None:
         if not self._seat.ingest(i.DeliveryReported(what, turn_id, self.speaker.played_ms(turn_id))):

@@ -9,6 +9,7 @@ sounded n / rate seconds after the call began.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from rspp.media.resample import Resampler
@@ -186,3 +187,28 @@ class Speaker:
         if self._resampler is None or self._resampler[0] != f"{turn_id}@{rate}":
             self._resampler = (f"{turn_id}@{rate}", Resampler(rate, self.rate))
         return self._resampler[1].process(pcm)
+
+
+class Reports:
+    """What a client says of the sound that it plays: started once, completed once, and now and then how far it is."""
+
+    def __init__(self, speaker: Speaker, tell: Callable[[str, str], None]) -> None:
+        self._speaker = speaker
+        self._tell = tell
+
+    def told(self, turn_id: str, playing: Playing, *, due: bool) -> None:
+        """Tell of a turn what there is to tell by now; `due`: it is time to say how far it is."""
+        if playing.played and not playing.started:
+            playing.started = True
+            self._tell("started", turn_id)
+        if playing.ended and playing.played >= playing.came:
+            playing.completed = True
+            self._tell("completed", turn_id)
+        elif due and playing.played != playing.reported:
+            self.position(turn_id)
+
+    def position(self, turn_id: str) -> None:
+        playing = self._speaker.turns.get(turn_id)
+        if playing is not None and playing.played:
+            playing.reported = playing.played
+            self._tell("position", turn_id)
