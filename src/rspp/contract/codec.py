@@ -31,6 +31,7 @@ __all__ = [
     "decode_msgpack",
     "encode_json",
     "encode_msgpack",
+    "from_plain",
     "negotiate",
 ]
 
@@ -79,6 +80,14 @@ def decode_msgpack(data: bytes, kind: type[T], limits: Limits = LIMITS) -> T:
 def decode_json(data: bytes, kind: type[T], limits: Limits = LIMITS) -> T:
     """A value of `kind`, or a `CodecError`."""
     return _decode(data, kind, scan_json(data, limits), msgspec.json.decode)
+
+
+def from_plain(value: object, kind: type[T], *, strict: bool = True) -> T:
+    """A value of `kind` from plain data, or a `CodecError`; not strict for what only text could say, as in an address."""
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise _translated(str(error)) from error
 
 
 def negotiate(offered: Sequence[str]) -> str:

@@ -145,12 +145,19 @@ class LimitsTold(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
-    """The session stands. `resume` is a secret: whoever has it can take the session's line over."""
+    """The session stands. `resume` is a secret: whoever has it can take the session's line over.
+
+    The numbers of this socket's frames begin at 0. `frames` and `controls` are how many the session has had here over its
+    former lines; both are 0 where it has `moved`: it goes on in another process, with what that one found in the store.
+    """
 
     session: str
     epoch: Natural
     resume: Secret
     resumed: bool = False
+    moved: bool = False
+    frames: Natural = 0
+    controls: Natural = 0
     audio_in: AudioFormat | None = None
     audio_out: AudioFormat | None = None
     limits: LimitsTold
@@ -160,7 +167,7 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
 
     def __repr__(self) -> str:
         """The resume token is not shown."""
-        return f"Welcome(session={self.session!r}, epoch={self.epoch}, resumed={self.resumed})"
+        return f"Welcome(session={self.session!r}, epoch={self.epoch}, resumed={self.resumed}, moved={self.moved})"
 
 
 class Told(Message, frozen=True, tag="signal"):
@@ -208,11 +215,12 @@ class Problem(Message, frozen=True, tag="error"):
 
 
 class Goodbye(Message, frozen=True, tag="goodbye"):
-    """The last message; the socket's close follows with the code of the same name."""
+    """The last message; the socket's close follows with the code of the same name. `endpoint`: ask there."""
 
     code: str
     reason: str
     retry_after_ms: Natural | None = None
+    endpoint: str | None = None
 
 
 class Pong(Message, frozen=True, tag="pong"):
@@ -320,6 +328,11 @@ class CloseCode(IntEnum):
     TAKEN_OVER = 4015
     SESSION_REFUSED = 4016
     COMPRESSION_REFUSED = 4017
+    SESSION_MOVED = 4018  # it lives at `endpoint`, and was not to be had here
+    SESSION_HELD = 4019  # its owner is not heard of, and cannot be replaced yet
+    MIGRATED = 4020  # it goes on elsewhere: come back at once
+    AUTHORITY_LOST = 4021  # this process does not own it any more; somebody else may
+    SESSION_OVER = 4022  # it has ended for good
 
     @property
     def word(self) -> str:
