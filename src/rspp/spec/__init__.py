@@ -1,7 +1,7 @@
 """A PipelineSpec goes in as text and comes out as a graph that the kernel can run, or as every reason why it cannot.
 
     text -> source (tree with lines) -> model (typed) -> normalise (settings with origins)
-         -> assemble (modules and fan-out written out) -> wiring (ports, kinds, order) -> lint -> compile
+         -> assemble (modules and fan-out written out) -> insert (what a policy adds) -> wiring (ports, kinds, order) -> lint -> compile
 
 Nothing here reads a file, a clock or the environment: texts are handed in by the caller.
 """
@@ -18,6 +18,7 @@ from rspp.spec.assemble import assemble
 from rspp.spec.catalog import DEFAULT, Catalog
 from rspp.spec.compile import compile_graph, edge_of, turn_input_of
 from rspp.spec.graph import GraphDefinition
+from rspp.spec.insert import Insertion, insert
 from rspp.spec.model import PipelineSpec, pipeline_of
 from rspp.spec.normalise import Layer, NormalisedSpec, normalise
 from rspp.spec.problem import Findings, Problem, Severity, SpecError, in_order
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT",
     "Catalog",
     "GraphDefinition",
+    "Insertion",
     "Layer",
     "Loaded",
     "PipelineSpec",
@@ -61,9 +63,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(
-    text: str, *, file: str = "<spec>", layers: Iterable[Layer] = (), catalog: Catalog = DEFAULT
+    text: str,
+    *,
+    file: str = "<spec>",
+    layers: Iterable[Layer] = (),
+    catalog: Catalog = DEFAULT,
+    insertions: Iterable[Insertion] = (),
 ) -> Loaded:
-    """Read, check and compile a spec, gathering all problems of it and of its layers."""
+    """Read, check and compile a spec, gathering all problems of it, of its layers and of what a policy puts into it."""
     read = source.read(text, file)
     findings = read.findings
     spec = pipeline_of(read)
@@ -77,6 +84,7 @@ def load(
         )
     normalised = normalise(spec, findings, layers)
     assembly = assemble(spec, _written(read, "nodes"), catalog, findings)
+    assembly = insert(assembly, tuple(insertions), catalog, findings)
     wiring = wire(assembly, catalog, read, findings)
     whole = lint.is_whole(findings.problems)
     facts = lint.Facts(
