@@ -78,6 +78,7 @@ CALLS: Final[Mapping[str, Made]] = {
     "lease-stale": Made(48, "stale_lease", "stale_epoch_reject"),
     "lease-expired": Made(31, "lease_expires", "deauthorized_drain"),
     "failed-over": Made(6, "F8", "migration_finish"),
+    "saved-together": Made(6, "F8", "conversation"),
     "downgraded": Made(28, "recorder_pressed", "recording_level_downgraded", level=RecordingLevel.L2),
 }
 

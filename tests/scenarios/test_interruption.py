@@ -8,6 +8,7 @@ from rspp.contract.event import NS_PER_MS, Audio, Text
 from rspp.contract.words import CancelMode, CancelReason, CancelScope, ConnectionState
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
+from rspp.kernel.memory import conversation_in
 from rspp.kernel.playout import Playout
 from rspp.spec import compile_text, load, voice_template
 from rspp.testing.rig import FRAME, FRAME_MS, Rig
@@ -29,6 +30,11 @@ def answering(seconds: int = 30, *, made: bool = False) -> Rig:
     assert rig.kernel.egress.playing is not None
     rig.forget()
     return rig
+
+
+def remembered(rig: Rig) -> object:
+    """The conversation as it was saved last."""
+    return [conversation_in({effect.key: effect.value}) for effect in rig.of(fx.SaveState)][-1]["history"]
 
 
 def order(rig: Rig, *names: str) -> list[tuple[str, str | None]]:
@@ -129,8 +135,7 @@ def test_what_is_remembered_of_an_interrupted_answer_is_what_was_heard() -> None
     rig.advance(1_000)
     rig.give(i.DeliveryReported("position", "s1/turn-1", heard_ms=1_000))
     rig.control("barge_in")
-    history = [effect.value for effect in rig.of(fx.SaveState) if effect.key == "history"][-1]
-    assert history == [["user", "count"], ["assistant", "one two"]]
+    assert remembered(rig) == [["user", "count"], ["assistant", "one two"]]
 
 
 def test_after_the_commit_only_the_sound_is_cut_and_the_terminal_stays() -> None:
@@ -249,7 +254,7 @@ def test_a_wrong_guess_is_taken_back_and_never_heard() -> None:
     rig.voice(200)
     assert rig.names("turn_superseded", "abort") == ["turn_superseded", "abort"]
     assert rig.sent_audio() == []
-    assert [effect.value for effect in rig.of(fx.SaveState) if effect.key == "history"][-1] == []
+    assert remembered(rig) == []
 
 
 def test_a_guess_that_nobody_confirms_is_taken_back_by_its_deadline() -> None:

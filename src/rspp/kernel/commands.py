@@ -61,7 +61,7 @@ class Commands:
             "text", k.gateway.event(EventKind.TEXT, words, PayloadClass.TEXT_RAW, received.transport_sequence)
         )
         if received.text.strip():
-            k.turns.intend(received.text.strip())
+            k.turns.intend(received.text.strip(), key=received.idempotency_key)
 
     def control(self, received: i.ControlReceived) -> None:
         """A control message of the client, by name; a name that is not in the table is refused."""

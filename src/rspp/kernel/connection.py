@@ -19,6 +19,7 @@ from rspp.contract.words import AbortReason, ConnectionState, SessionState
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import CloseConnection, EndSession
 from rspp.kernel.egress import Egress
+from rspp.kernel.flags import Flag
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.lifecycle import REFUSED_SESSION, SESSION, SessionTrigger, step
 from rspp.kernel.turn import Turn
@@ -44,6 +45,7 @@ class Owner(Protocol):
     gateway: Gateway
 
     def turn(self) -> Turn | None: ...
+    def listening(self) -> bool: ...
     def started(self) -> None: ...
     def draining(self) -> None: ...
     def stopping(self) -> None: ...
@@ -189,7 +191,8 @@ class Connection:
         """A draining session with nothing left to do, or nobody left to hear it, has ended."""
         if self.state is not SessionState.DRAINING or self._owner.turn() is not None:
             return
-        if self._owner.egress.playing is None or not self.sending:
+        mute = Flag.ENDS_WITH_ITS_AUTHORITY in self._desk.flags and not self._owner.listening()
+        if self._owner.egress.playing is None or not self.sending or mute:
             self.move(SessionTrigger.DRAINED)
 
     def close(self, reason: str, drain: bool) -> None:

@@ -23,6 +23,13 @@ class Flag(IntEnum):
     # Without it a turn's nondeterministic inputs are its calls of bound providers. With it they are all that was decided
     # outside while it lived: every call (a tool's, a waiting node's), each change of its lease, an operator's cancel.
     OUTSIDE_DECISIONS_LISTED = 4
+    # Without it the caller's keys are saved when the session migrates, and die with a process that does. With it they are
+    # saved as each turn closes, but for those of words that nobody has answered: those may be said again elsewhere. And in
+    # one record with the history: a process that dies between two would leave a turn without its key, to be answered twice.
+    KEYS_SAVED_WITH_TURNS = 5
+    # Without it a session that has lost its authority while its caller still hears an answer waits for the end of that
+    # answer, of which nothing more may be sent. With it it ends at once, and its caller may go where it goes on.
+    ENDS_WITH_ITS_AUTHORITY = 6
 
 
 CURRENT: Final = tuple(sorted(int(flag) for flag in Flag))

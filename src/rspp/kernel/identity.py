@@ -32,6 +32,10 @@ class KeyBook:
         """What another process needs to go on deduplicating."""
         return dict(self._keys)
 
+    def in_force(self, now: int) -> dict[str, tuple[int, int]]:
+        """Those whose window is not over."""
+        return {key: seen for key, seen in self._keys.items() if now - seen[0] < self.window_ns}
+
     def restore(self, keys: dict[str, tuple[int, int]]) -> None:
         for key, (at, sequence) in list(keys.items())[-self.keys_max :]:
             self._keys[key] = (at, sequence)

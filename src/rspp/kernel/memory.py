@@ -6,11 +6,21 @@ Durable: it is saved after each turn, and a session that moves goes on with it. 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from typing import Final
 
 from rspp.kernel.effects import Message
 from rspp.kernel.turn import Turn
 
 USER, ASSISTANT = "user", "assistant"
+# The one record of what a successor goes on with: "history", "next_turn" and "keys".
+CONVERSATION: Final = "conversation"
+
+
+def conversation_in(values: Mapping[str, object]) -> Mapping[str, object]:
+    """What a successor goes on with; sessions of before (`Flag.KEYS_SAVED_WITH_TURNS`) kept it in three records."""
+    whole = values.get(CONVERSATION)
+    return whole if isinstance(whole, Mapping) else values
 
 
 class Conversation:

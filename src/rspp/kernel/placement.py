@@ -21,7 +21,7 @@ from rspp.kernel.flags import Flag
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.inputs import DurableAttached, LeaseChanged, MigrationChanged, RoutingViewPublished
 from rspp.kernel.lifecycle import SessionTrigger
-from rspp.kernel.memory import Conversation
+from rspp.kernel.memory import Conversation, conversation_in
 from rspp.kernel.snapshot import Durable
 from rspp.kernel.state import State
 from rspp.kernel.turn import Turn
@@ -40,6 +40,7 @@ class Owner(Protocol):
     def turn_progressed(self) -> None: ...
     def rescoped(self) -> None: ...
     def save(self, key: str, value: object) -> None: ...
+    def save_history(self) -> None: ...
 
 
 class Placement:
@@ -109,6 +110,7 @@ class Placement:
                     turn.intent.text,
                     utterance=turn.intent.utterance,
                     say=turn.intent.say,
+                    key=turn.intent.key,
                     audio_ingress_at=turn.intent.audio_ingress_at if known else None,
                 )
         name = SignalName.LEASE_ROTATED if rotated else SignalName.LEASE_ISSUED
@@ -156,8 +158,9 @@ class Placement:
         elif change.phase == "start":
             self.migrating, self._target = True, change.epoch
             desk.announce(SignalName.MIGRATION_START, emitters.ROUTING, target_epoch=change.epoch)
-            owner.save("history", owner.memory.export())
-            owner.save("keys", owner.gateway.keys.export())
+            owner.save_history()
+            if Flag.KEYS_SAVED_WITH_TURNS not in desk.flags:
+                owner.save("keys", owner.gateway.keys.export())
         elif change.phase == "handoff" and self.migrating:
             desk.announce(SignalName.SESSION_HANDOFF, emitters.ROUTING, target_epoch=change.epoch)
         elif change.phase == "failed" and self.migrating:
@@ -196,9 +199,10 @@ class Placement:
                 SignalName.STATE_REFUSED, emitters.STATE, reason=refused, age_ms=durable.age_ms
             )
             return
-        self._owner.memory.restore(durable.values.get("history"))
-        self._owner.turns.succeed(durable.values.get("next_turn"))
-        keys = durable.values.get("keys")
+        values = conversation_in(durable.values)
+        self._owner.memory.restore(values.get("history"))
+        self._owner.turns.succeed(values.get("next_turn"))
+        keys = values.get("keys")
         if isinstance(keys, dict):
             self._owner.gateway.keys.restore(self._known(keys))
         self._desk.announce(SignalName.STATE_ATTACHED, emitters.STATE, revision=durable.revision)

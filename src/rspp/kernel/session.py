@@ -29,12 +29,13 @@ from rspp.kernel.connection import Connection
 from rspp.kernel.desk import Desk
 from rspp.kernel.effects import Effect, EndSession, Message, SaveState
 from rspp.kernel.egress import Egress
+from rspp.kernel.flags import Flag
 from rspp.kernel.gateway import Gateway
 from rspp.kernel.graph import Graph, Joiner, Taker
 from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.levels import Change, RecordingLevels
 from rspp.kernel.lifecycle import SessionTrigger
-from rspp.kernel.memory import Conversation, sent_text
+from rspp.kernel.memory import CONVERSATION, Conversation, sent_text
 from rspp.kernel.placement import Placement
 from rspp.kernel.prelude import Prelude
 from rspp.kernel.snapshot import OpenRequest
@@ -86,6 +87,8 @@ class SessionKernel:
         self.graph = Graph(desk, self.work.throttle, self.egress.arrived)
         self._wire()
         self._degraded: dict[str, str] = {}
+        # Of turns that ended with their authority; bounded: by the keys in force.
+        self._keys_cut: set[str] = set()
         self._progressed = self._went_back = False
         self.error: InvariantBreach | None = None
         self._handlers = handlers(self)
@@ -374,8 +377,10 @@ class SessionKernel:
             desk.announce(
                 SignalName.MEMORY_TRUNCATED, emitters.PLAYOUT, turn.scope, sent=len(sent_text(turn))
             )
-        self.save("history", self.memory.export())
-        self.save("next_turn", self.turns.next_ordinal)
+        self._key_closed(turn)
+        self.save_history()
+        if Flag.KEYS_SAVED_WITH_TURNS not in desk.flags:
+            self.save("next_turn", self.turns.next_ordinal)
         if turn.first_output_at is not None:
             waited_ms = (turn.first_output_at - turn.opened_at) // 1_000_000
             desk.observe("turn_first_output_ms", waited_ms, "ms", turn.scope)
@@ -401,7 +406,7 @@ class SessionKernel:
 
     def amended(self, turn: Turn, text: str) -> None:
         if self.memory.amend_user(turn.intent.text, text):
-            self.save("history", self.memory.export())
+            self.save_history()
 
     def truncated(self, turn: Turn) -> None:
         """A committed turn's sound was cut: what is remembered of it is what was heard."""
@@ -409,12 +414,35 @@ class SessionKernel:
             self.desk.announce(
                 SignalName.MEMORY_TRUNCATED, emitters.PLAYOUT, turn.scope, sent=len(sent_text(turn))
             )
-            self.save("history", self.memory.export())
+            self.save_history()
 
     def save(self, key: str, value: object) -> None:
         """Have durable state kept outside this process, under the epoch that owns it."""
         self.state.revision += 1
         self.desk.do(SaveState(key, value, self.state.revision, self.authority.epoch))
+
+    def save_history(self) -> None:
+        """The conversation, and with it what belongs to it: a successor finds a turn and its key, or neither."""
+        history = self.memory.export()
+        if Flag.KEYS_SAVED_WITH_TURNS not in self.desk.flags:
+            self.save("history", history)
+            return
+        keys = self._keys_answered()
+        self.save(CONVERSATION, {"history": history, "next_turn": self.turns.next_ordinal, "keys": keys})
+
+    def _key_closed(self, turn: Turn) -> None:
+        """What this turn has answered is not answered again, here or in another process; what authority cut off may be."""
+        key = turn.intent.key
+        if key is not None and turn.terminal_reason is AbortReason.AUTHORITY_LOSS:
+            self._keys_cut.add(key)
+        elif key is not None:
+            self._keys_cut.discard(key)
+
+    def _keys_answered(self) -> dict[str, tuple[int, int]]:
+        known = self.gateway.keys.in_force(self.desk.now)
+        self._keys_cut &= known.keys()
+        unanswered = self.turns.unanswered_keys() | self._keys_cut
+        return {key: seen for key, seen in known.items() if key not in unanswered}
 
     def level_changed(self, change: Change) -> None:
         up = change.trigger == "recovered"

@@ -36,6 +36,7 @@ class Intent(msgspec.Struct, frozen=True, gc=False):
     say: bool = False  # speak `text` instead of answering it
     tries: int = 0
     audio_ingress_at: int | None = None
+    key: str | None = None  # under which the caller would say it again
 
 
 class Cancelled(msgspec.Struct, frozen=True, gc=False):

@@ -94,6 +94,12 @@ class Turns:
     def next_ordinal(self) -> int:
         return self._ordinal + 1
 
+    def unanswered_keys(self) -> frozenset[str]:
+        """The keys of words that no turn has closed over: whoever says them again is not repeating an effect."""
+        open_now = () if self.current is None or self.current.terminal is not None else (self.current.intent,)
+        intents = (*self.waiting, *open_now, *(() if self.deferred is None else (self.deferred,)))
+        return frozenset(intent.key for intent in intents if intent.key is not None)
+
     def find(self, wanted: str) -> Turn | None:
         if self.current is not None and self.current.id == wanted:
             return self.current

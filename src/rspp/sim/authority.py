@@ -15,6 +15,7 @@ from rspp.contract.event import NS_PER_MS, Audio
 from rspp.contract.words import CancelScope, ConnectionState
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
+from rspp.kernel.memory import conversation_in
 from rspp.kernel.snapshot import ClockAnchor, Durable, OpenRequest
 from rspp.sim.control import Control
 from rspp.sim.transports import Client, Line
@@ -210,7 +211,7 @@ class Authority:
         age_ms = (world.now - self._saved_at) // NS_PER_MS if self._values else 0
         # The store's own age is that of its copy, not of the last write: a synchronous replica is never stale.
         durable = Durable(revision=self._revision, values=dict(self._values), age_ms=min(age_ms, 20))
-        next_turn = self._values.get("next_turn", 1)
+        next_turn = conversation_in(self._values).get("next_turn", 1)
         request = self._request(world.epoch + 1, durable, next_turn if isinstance(next_turn, int) else 1)
         seat = world.open(request, world.seats[-1].graph)
         if self.line.up:

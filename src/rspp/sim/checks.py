@@ -10,6 +10,7 @@ from typing import Final
 
 from rspp.contract.event import NS_PER_MS, Signal
 from rspp.kernel import effects as fx
+from rspp.kernel.memory import conversation_in
 from rspp.sim.faults import excused
 from rspp.sim.providers import Providers
 from rspp.sim.transports import Client, Playback
@@ -195,9 +196,10 @@ class Checks:
 
     def saved(self, seat: Seat, effect: fx.SaveState) -> None:
         """The conversation was saved: its last words belong to the turn that was just closed, or cut."""
-        if effect.key != "history" or seat.epoch != self.world.epoch or not isinstance(effect.value, list):
+        saved = conversation_in({effect.key: effect.value}).get("history")
+        if seat.epoch != self.world.epoch or not isinstance(saved, list):
             return
-        history = [[str(role), str(text)] for role, text in effect.value]
+        history = [[str(role), str(text)] for role, text in saved]
         subject, self._subject = self._subject, None
         if subject is not None and subject in self.client.plays:
             grew = history[-1:] != self._history[-1:] and bool(history) and history[-1][0] == "assistant"

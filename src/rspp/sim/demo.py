@@ -17,6 +17,7 @@ from rich.text import Text as Line
 from rspp.contract.event import NS_PER_MS, Audio, Signal, Text
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
+from rspp.kernel.memory import conversation_in
 from rspp.sim.scenario import Armed, Knobs, Scenario
 from rspp.sim.script import Act, Phrase, spoken_ms
 from rspp.sim.session import Outcome, Session
@@ -166,8 +167,9 @@ class Narrator:
 
     def saved(self, now: int, effect: fx.SaveState) -> None:
         """What is saved after a turn ends with that turn's words."""
-        if effect.key == "history" and isinstance(effect.value, list) and effect.value and self._closed:
-            role, text = effect.value[-1]
+        history = conversation_in({effect.key: effect.value}).get("history")
+        if isinstance(history, list) and history and self._closed:
+            role, text = history[-1]
             if role == "assistant":
                 self.remembered[self._closed] = str(text)
 

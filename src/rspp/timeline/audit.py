@@ -27,6 +27,8 @@ APPEND_MS_MAX: Final = 5_000
 FIELD_CHARACTERS_MAX: Final = 512
 FIELDS_MAX: Final = 32
 GENESIS: Final = "0" * 64
+# What a decoder raises: for some bytes that are not UTF-8 not its own error but Python's.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,14 +108,18 @@ class AuditLog:
                     )
                     _check(record)
                     data = _ENCODE(record)
+                    # Until both are in the store, and also if this is cancelled, what is there is not known.
+                    self._known = False
+                    if self._head.count == 0:  # so that who looks for logs finds it, whatever happens next
+                        await self._store.put(BUCKET, self.writer, _ENCODE(self._head), expect=0)
                     await self._store.append(PREFIX + self.writer, data)
                     self._head = Head(record.number, _digest(data))
                     await self._store.put(BUCKET, self.writer, _ENCODE(self._head))
+                    self._known = True
                     return record
             except AuditFault:
                 raise
             except (RsppError, OSError, TimeoutError) as error:
-                self._known = False  # what is in the store is looked up before the next one
                 message = f"the audit record was not written: {type(error).__name__}"
                 raise AuditFault("audit_sink_write_failed", message) from error
 
@@ -133,18 +139,23 @@ async def records(store: Store, writer: str) -> list[AuditRecord]:
     async for number, data in store.read(PREFIX + writer):
         try:
             found.append(_DECODE(data))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise AuditFault("audit_chain_broken", str(error), f"{PREFIX}{writer}[{number}]") from error
     return found
 
 
 async def heads(store: Store) -> dict[str, Head]:
-    """How long each log is, and its last hash: what to keep in another place."""
+    """How long each log is, and its last hash: what to keep in another place. Raises AuditFault where one is none."""
     found = {}
     for writer in await store.keys(BUCKET):
         entry = await store.get(BUCKET, writer)
-        if entry is not None:
+        if entry is None:
+            continue
+        try:
             found[writer] = _HEAD(entry.value)
+        except UNREADABLE as error:
+            message = "the head of a log cannot be read"
+            raise AuditFault("audit_chain_broken", message, f"{BUCKET}:{writer}") from error
     return found
 
 
@@ -157,7 +168,7 @@ async def verify(store: Store, known: dict[str, Head] | None = None) -> Verified
         entry = await store.get(BUCKET, writer)
         try:
             marks.setdefault(writer, []).append(_HEAD(entry.value if entry is not None else b""))
-        except msgspec.DecodeError:
+        except UNREADABLE:
             broken.append(f"{BUCKET}:{writer}")
     for writer, due in sorted(marks.items()):
         logs += 1
@@ -176,7 +187,7 @@ async def _verify_log(store: Store, writer: str, due: list[Head]) -> tuple[int, 
         place = f"{PREFIX}{writer}[{count + 1}]"
         try:
             record = _DECODE(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return count, place
         if record.number != count + 1 or record.before != before:
             return count, place

@@ -83,8 +83,11 @@ class Recorders:
         *,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         origin: str = "run",
+        keeps: Callable[[str], bool] = lambda _: True,
     ) -> None:
+        """`keeps` says of a tenant whether anything of its sessions may be written here at all."""
         self.spool = spool
+        self._keeps = keeps
         self.sampling = sampling or Sampling()
         self._redactors = redactors
         self._wall_ms = wall_ms
@@ -96,7 +99,7 @@ class Recorders:
     def begin(self, request: OpenRequest, graph: GraphDefinition) -> SessionRecorder | None:
         """The recorder of a session that is sampled, which has its pulse from now on."""
         why = self.sampling.why(request.session_id, request.tenant_id)
-        if why is None:
+        if why is None or not self._keeps(request.tenant_id):
             self.spool.meters.sessions_unsampled_total += 1
             return None
         redactor = self._redactors(request, graph)

@@ -126,7 +126,7 @@ def baseline_in(folder: Path) -> Baseline | None:
         return None
     try:
         return msgspec.json.decode(bytes_of(path, MALFORMED, BASELINE_BYTES_MAX), type=Baseline)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MisuseError(MALFORMED, str(error), str(path)) from error
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rspp.cli.bench_call import FRAME_NS, FRAMES_AHEAD, Call, inbound, outbound, request, run_watched
@@ -210,6 +210,7 @@ def test_json_refuses_a_number_that_it_cannot_hold_and_messagepack_keeps_it() ->
     assert kept.probability != kept.probability
 
 
+@settings(deadline=None)
 @given(data=st.binary(max_size=200), encoding=st.sampled_from(Encoding), at=st.integers(0, 4000))
 def test_no_bytes_raise_anything_but_a_peer_fault_that_says_where(
     data: bytes, encoding: Encoding, at: int

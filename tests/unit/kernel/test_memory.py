@@ -5,7 +5,7 @@ from __future__ import annotations
 from rspp.contract.words import CancelScope
 from rspp.kernel import effects as fx
 from rspp.kernel.effects import Message
-from rspp.kernel.memory import ASSISTANT, USER, Conversation
+from rspp.kernel.memory import ASSISTANT, USER, Conversation, conversation_in
 from rspp.spec import voice_template
 from rspp.testing.rig import Rig
 
@@ -76,9 +76,9 @@ def test_memory_is_saved_after_each_turn_and_restored_to_the_same() -> None:
     rig.type("q")
     rig.answer("A.", ms=20)
     rig.advance(500)
-    saved = [effect.value for effect in rig.of(fx.SaveState) if effect.key == "history"][-1]
+    saved = [conversation_in({effect.key: effect.value}) for effect in rig.of(fx.SaveState)][-1]
     memory = Conversation(10)
-    memory.restore(saved)
+    memory.restore(saved["history"])
     assert memory.history() == rig.kernel.memory.history()
 
 

@@ -50,6 +50,21 @@ def test_an_idle_session_that_loses_its_lease_says_so_and_takes_no_more_turns() 
     assert rig.names("deauthorized_drain", "turn_open", "abort") == ["deauthorized_drain"]
 
 
+@pytest.mark.parametrize("flags", [None, (1, 2, 3, 4, 5)])
+def test_a_session_that_lost_its_authority_over_an_answer_that_still_plays_ends_at_once(
+    flags: tuple[int, ...] | None,
+) -> None:
+    rig = talking(flags=flags)
+    rig.answer("Well, yes.", 1_000)
+    while not rig.names("commit"):
+        rig.advance(20)
+    assert rig.kernel.speaking(), "what was sent last is still heard"
+    rig.give(i.LeaseChanged("revoked", 7))
+    rig.advance(20)
+    ended = rig.kernel.connection.state is SessionState.ENDED
+    assert ended is (flags is None), "nothing more may be sent, and its caller is needed elsewhere"
+
+
 def test_a_lease_that_runs_out_is_lost_at_its_instant_and_a_renewed_one_is_not() -> None:
     at = 10_000
     expiring = talking(lease_expires_at=at * NS_PER_MS)

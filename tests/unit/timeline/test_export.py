@@ -620,6 +620,7 @@ def test_kill_9_while_recording_and_exporting_loses_no_record_and_doubles_none(t
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_kill_9_two_hundred_times_loses_no_record_and_doubles_none(tmp_path: Path) -> None:
     said = rounds(tmp_path / "data", 200, seed=2)
     whole = 3 * 61

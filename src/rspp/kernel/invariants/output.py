@@ -9,6 +9,7 @@ from rspp.contract.event import NS_PER_MS, Audio, Event, Signal, Text
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.invariants.view import CallSeen, SegmentSeen, TurnSeen, View
+from rspp.kernel.memory import conversation_in
 
 FASTEST_CHARACTERS_PER_SECOND: Final = 20
 FORGED_MAX: Final = 512
@@ -26,8 +27,8 @@ class OutputChecks:
         self._remembered: TurnSeen | None = None
         self._moving_to: int | None = None
         resumed = view.request.resume
-        kept = resumed.values.get("history") if resumed else None
-        self._history: list[object] = list(kept) if isinstance(kept, (list, tuple)) else []
+        known = conversation_in(resumed.values).get("history") if resumed else None
+        self._history: list[object] = list(known) if isinstance(known, (list, tuple)) else []
         self.on_input: Mapping[type, Callable[..., None]] = {
             i.AudioReceived: self._audio_in,
             i.LeaseChanged: self._lease,
@@ -296,8 +297,8 @@ class OutputChecks:
         view = self._view
         if effect.epoch != view.epoch:
             view.blame("INV-11", "state_epoch", f"state {effect.key!r} was saved under epoch {effect.epoch}")
-        history, turn = effect.value, self._remembered
-        if effect.key != "history" or not isinstance(history, (list, tuple)):
+        history, turn = conversation_in({effect.key: effect.value}).get("history"), self._remembered
+        if not isinstance(history, (list, tuple)):
             return
         added, self._history = list(history) != self._history, list(history)
         if turn is None or turn.terminal != "abort" or not turn.sent_us or not added:

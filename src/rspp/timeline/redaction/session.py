@@ -21,6 +21,7 @@ from rspp.kernel.calls import WORD
 from rspp.kernel.commands import CANCEL_REASONS
 from rspp.kernel.hosting import Output
 from rspp.kernel.inputs import Input
+from rspp.kernel.memory import CONVERSATION
 from rspp.kernel.snapshot import Durable, OpenRequest, Snapshot
 from rspp.kernel.trace import REPEATED_DETAILS, REPEATING_SIGNALS, Item
 from rspp.spec.graph import GraphDefinition, Role
@@ -136,17 +137,21 @@ class SessionRedactor:
         """Conversations of before: their streams are over, so of their texts only the shape is kept."""
         if state is None:
             return None
-        values = dict(state.values)
-        for name, value in values.items():
-            if name == "keys" and isinstance(value, dict):
-                values[name] = {self._standins.opaque(str(key)): seen for key, seen in value.items()}
-            elif name == "history" and isinstance(value, list | tuple):
-                values[name] = [self._message(one) for one in value]
-                self._hashed += len(value)
-            elif name != "next_turn":
-                values[name] = self._values.hidden(value)
-                self._hashed += 1
+        values = {name: self._saved(name, value) for name, value in state.values.items()}
         return _replace(state, values=values)
+
+    def _saved(self, name: str, value: object) -> object:
+        if name == CONVERSATION and isinstance(value, dict):
+            return {part: self._saved(part, one) for part, one in value.items()}
+        if name == "keys" and isinstance(value, dict):
+            return {self._standins.opaque(str(key)): seen for key, seen in value.items()}
+        if name == "history" and isinstance(value, list | tuple):
+            self._hashed += len(value)
+            return [self._message(one) for one in value]
+        if name == "next_turn":
+            return value
+        self._hashed += 1
+        return self._values.hidden(value)
 
     def _message(self, message: object) -> object:
         if isinstance(message, list | tuple) and len(message) == 2:

@@ -189,7 +189,7 @@ class LiveReplay:
             await host.stop()
         return self._lived(session, readiness)
 
-    def _snapshot(self, now: int) -> Snapshot:
+    def _snapshot(self, now: int, *_: object) -> Snapshot:
         """The control plane's view that the recorded session began with, as if it were taken now."""
         snapshot = self._recording.head.request.snapshot
         assert snapshot is not None

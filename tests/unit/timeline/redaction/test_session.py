@@ -13,6 +13,7 @@ from rspp.contract.words import CancelScope, OutcomeClass, RecordingLevel
 from rspp.host.ports import Stepped
 from rspp.kernel import inputs as i
 from rspp.kernel.hosting import Output
+from rspp.kernel.memory import CONVERSATION, conversation_in
 from rspp.kernel.shapes import shape
 from rspp.kernel.snapshot import ClockAnchor, Durable, OpenRequest
 from rspp.kernel.trace import Item
@@ -196,15 +197,15 @@ def test_equal_tokens_and_keys_have_equal_stand_ins() -> None:
     assert seen[0] == seen[2] != seen[1]
 
 
-def test_a_resumed_conversation_is_known_by_its_shape_alone() -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_resumed_conversation_is_known_by_its_shape_alone(whole: bool) -> None:
     made = SessionRedactor(RedactionPolicy(), "t")
-    resume = Durable(
-        revision=3, values={"history": [["user", f"I am {MAIL}"]], "next_turn": 4, "keys": {MAIL: [1, 2]}}
-    )
+    values = {"history": [["user", f"I am {MAIL}"]], "next_turn": 4, "keys": {MAIL: [1, 2]}}
+    resume = Durable(revision=3, values={CONVERSATION: values} if whole else values)
     opened = made.request(request(resume=resume))
     assert_clean(written(opened), [MAIL, "I am"])
     assert opened.resume is not None
-    assert opened.resume.values["next_turn"] == 4
+    assert conversation_in(opened.resume.values)["next_turn"] == 4
     assert made.withheld > 0
 
 
