@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 
 from rspp.contract.event import Signal
-from rspp.contract.words import CancelReason, CancelScope, Lane
+from rspp.contract.words import CORE_SCHEMA_VERSION, CancelReason, CancelScope, Lane
 from rspp.host.alerts import Alert
 from rspp.host.clock import MachineClock
 from rspp.host.collector import Collector
@@ -26,7 +26,7 @@ from rspp.host.durable import StateWriter
 from rspp.host.meters import Meters
 from rspp.host.overhead import Overhead, Sink, StoreSink
 from rspp.host.places import Places
-from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Line, Recorder, Refused, Store
+from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Grant, Line, Recorder, Refused, Store
 from rspp.host.providers import Providers, Readiness
 from rspp.host.recorder import MemoryRecorder
 from rspp.host.registry import Registry
@@ -77,6 +77,11 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 RecorderFactory = Callable[[str], Recorder]
 
 
+def new_session_id() -> str:
+    """A name that nobody else has."""
+    return f"s-{secrets.token_hex(8)}"
+
+
 class Host:
     """The runtime of one process. It is a `Door` for transports."""
 
@@ -90,7 +95,9 @@ class Host:
         recorders: RecorderFactory | None = None,
         snapshots: SnapshotSource | None = None,
         store: Store | None = None,
+        state: StateWriter | None = None,
         overhead_to: Sink | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self.settings = settings or HostSettings()
         self.registry = registry
@@ -103,7 +110,7 @@ class Host:
         # Who raised or stood in the way, by name; bounded: by the names of parts and error types.
         self.blamed: dict[str, int] = {}
         self.running = Running()
-        self.meters = Meters()
+        self.meters = meters or Meters()
         self.watchdog = Watchdog(
             self.running,
             on_blocked=self._blocked,
@@ -124,7 +131,8 @@ class Host:
         self._scheduler: LaneScheduler = scheduler or FairScheduler()
         self._recorders: RecorderFactory = recorders or (lambda _: MemoryRecorder())
         self._snapshots = snapshots or alone()
-        self._writer = StateWriter(store) if store is not None else None
+        self._writer = state or (StateWriter(store) if store is not None else None)
+        self.on_over: Callable[[LiveSession], None] | None = None  # told of each session that has ended
         self._graphs: dict[str, GraphDefinition] = {}
         self._default: GraphDefinition | None = None
         self._epoch = self._asked = 0
@@ -205,30 +213,64 @@ class Host:
 
     # ---- the top surface -------------------------------------------------------------------------------------------
 
+    async def enter(self, bootstrap: Bootstrap, line: Line) -> LiveSession:
+        """A session for whoever comes to a process that decides alone; raises `Refused`.
+
+        Who is back is found by `find` where it was: a process that decides alone knows of no other place.
+        """
+        if bootstrap.back:
+            raise self._refuse("session_unknown", "no such session runs here", None)
+        return self.open(bootstrap, line)
+
     def open(self, bootstrap: Bootstrap, line: Line) -> LiveSession:
         """A session for this caller; raises `Refused`."""
         graph = self._admit(bootstrap)
         now = self.clock.now()
         self._epoch += 1
-        session_id = bootstrap.session_id or f"s-{secrets.token_hex(8)}"
         request = OpenRequest(
-            session_id=session_id,
+            session_id=bootstrap.session_id or new_session_id(),
             tenant_id=bootstrap.tenant_id,
             pipeline_version=graph.version,
             epoch=bootstrap.epoch if bootstrap.epoch is not None else self._epoch,
             lease_token=secrets.token_hex(16),
             lease_expires_at=now + LEASE_ALONE_NS,
             anchor=ClockAnchor(monotonic=now, wall=self.clock.wall()),
-            snapshot=self._snapshots(now),
+            snapshot=self._snapshots(now, bootstrap.tenant_id, graph),
             debug=self.settings.debug,
             flags=self.settings.flags,
             reports_playback=bootstrap.playback_reports,
         )
         return self._seat(request, graph, line)
 
-    def open_session(self, bootstrap: Bootstrap, line: Line) -> LiveSession:
-        """The seed's name for `open`."""
-        return self.open(bootstrap, line)
+    open_session = open  # noqa: A003 - the seed's name for it
+
+    def take(self, grant: Grant, line: Line, *, playback_reports: bool = True) -> LiveSession:
+        """A session that a control plane has given to this process; raises `Refused` where this process has no room."""
+        graph = self._admit(
+            Bootstrap(
+                schema_version=CORE_SCHEMA_VERSION,
+                transport_kind="granted",
+                tenant_id=grant.tenant_id,
+                requested_at_ms=self.clock.wall() // NS_PER_MS,
+                session_id=grant.session_id,
+                pipeline_version=grant.graph_ref,
+            )
+        )
+        request = OpenRequest(
+            session_id=grant.session_id,
+            tenant_id=grant.tenant_id,
+            pipeline_version=graph.version,
+            epoch=grant.epoch,
+            lease_token=grant.lease_token,
+            lease_expires_at=grant.expires_at,
+            anchor=ClockAnchor(monotonic=self.clock.now(), wall=self.clock.wall()),
+            snapshot=grant.snapshot,
+            resume=grant.durable,
+            debug=self.settings.debug,
+            flags=self.settings.flags,
+            reports_playback=playback_reports,
+        )
+        return self._seat(request, graph, line)
 
     def find(self, session_id: str) -> LiveSession | None:
         return self.sessions.get(session_id)
@@ -275,7 +317,11 @@ class Host:
             taken = sum(1 for session in self.sessions.values() if session.tenant_id == tenant)
             if taken >= settings.tenant_sessions_max:
                 raise self._refuse("tenant_sessions_full", f"the tenant has its {taken} sessions", retry)
-        if bootstrap.session_id in self.sessions:
+        known = None if bootstrap.session_id is None else self.sessions.get(bootstrap.session_id)
+        if known is not None and known.tenant_id != tenant:
+            # That another tenant has it is nobody's business: here is no room, as if all places were taken.
+            raise self._refuse("sessions_full", f"all {settings.sessions_max} sessions are taken", retry)
+        if known is not None:
             raise self._refuse("session_exists", "a session of this name runs; resume it", None)
         if bootstrap.pipeline_version is None:
             if self._default is None:
@@ -354,11 +400,24 @@ class Host:
         return self.providers.find(session.graph, request.provider)
 
     def snapshot_wanted(self, session: LiveSession, reason: str) -> None:
-        session.ingest(i.SnapshotPublished(self._snapshots(self.clock.now())))
+        snapshot = self._snapshots(self.clock.now(), session.tenant_id, session.graph)
+        if snapshot is None:
+            session.ingest(i.SnapshotLost("snapshot_stale"))
+        else:
+            session.ingest(i.SnapshotPublished(snapshot))
+
+    def renew_views(self, reason: str) -> None:
+        """Something has changed for all: each session has the new view at once, and uses it from its next turn on."""
+        for session in list(self.sessions.values()):
+            self.snapshot_wanted(session, reason)
+
+    def has(self, graph_ref: str) -> bool:
+        """Is this graph served here?"""
+        return graph_ref in self._graphs
 
     def save(self, session: LiveSession, effect: fx.SaveState) -> None:
         if self._writer is not None:
-            self._writer.put(session.session_id, effect)
+            self._writer.put(session.tenant_id, session.session_id, effect)
 
     def over(self, session: LiveSession) -> None:
         """The session has ended: nothing of it is served any more."""
@@ -372,6 +431,8 @@ class Host:
         waiting = self._closing.pop(session.session_id, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(session.end_reason or "")
+        if self.on_over is not None:
+            self.on_over(session)
 
     def attempt_over(self, request: fx.Invoke) -> None:
         self.places.give(request)
@@ -438,7 +499,6 @@ class Host:
         while True:
             await asyncio.sleep(self.settings.snapshot_every_ms / 1000)
             try:
-                for session in list(self.sessions.values()):
-                    self.snapshot_wanted(session, "refresh")
+                self.renew_views("refresh")
             except Exception as error:  # noqa: BLE001 - supervised: a source that fails now may answer the next time
                 self._blame("snapshots", error)

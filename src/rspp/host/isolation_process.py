@@ -126,7 +126,7 @@ class Process(asyncio.SubprocessProtocol):
             del received[:end]
             try:
                 report = REPORTS.decode(body)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 self._break()
                 return
             self._heard(report, length)

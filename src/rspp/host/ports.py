@@ -27,7 +27,7 @@ from rspp.contract.words import CancelMode, CancelReason, OutcomeClass
 from rspp.kernel.effects import Effect, Invoke, Message
 from rspp.kernel.hosting import Output
 from rspp.kernel.inputs import Input
-from rspp.kernel.snapshot import OpenRequest
+from rspp.kernel.snapshot import Durable, OpenRequest, Snapshot
 from rspp.spec.graph import GraphDefinition
 
 __all__ = [
@@ -37,9 +37,11 @@ __all__ = [
     "Bootstrap",
     "Call",
     "CallRequest",
+    "Checked",
     "Clock",
     "Door",
     "EndOfFeed",
+    "Grant",
     "HoldsSessions",
     "Inference",
     "Line",
@@ -109,6 +111,13 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     route_ref: str | None = None
     playback_reports: bool = True
     metadata: dict[str, str] = {}
+    token: str | None = None  # what the caller shows of its right to come in
+    resume: str | None = None  # the secret that gives this session's line away: shown by a caller who is back
+    back: bool = False  # the caller had this session, here or at another process
+
+    def __repr__(self) -> str:
+        """Without what opens doors."""
+        return f"Bootstrap(tenant={self.tenant_id!r}, session={self.session_id!r}, back={self.back})"
 
 
 class Line(Protocol):
@@ -125,11 +134,14 @@ class Line(Protocol):
 
 
 class Refused(PeerFault):
-    """No session for this caller: a stable code, a sentence, and when to try again, if ever."""
+    """No session for this caller: a stable code, a sentence, when to try again, if ever, and where, if elsewhere."""
 
-    def __init__(self, code: str, message: str, retry_after_ms: int | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, retry_after_ms: int | None = None, endpoint: str | None = None
+    ) -> None:
         super().__init__(code, message)
         self.retry_after_ms = retry_after_ms
+        self.endpoint = endpoint
 
 
 class Seat(Protocol):
@@ -155,8 +167,11 @@ class Seat(Protocol):
 class Door(Protocol):
     """Where transports ask for sessions."""
 
-    def open(self, bootstrap: Bootstrap, line: Line) -> Seat:
-        """A session, in which nothing has happened yet; raises `Refused`. Then tell it `ConnectionChanged(CONNECTED)`."""
+    async def enter(self, bootstrap: Bootstrap, line: Line) -> Seat:
+        """This caller's session: a new one, in which nothing has happened yet, or with `back` the one that it had.
+
+        Raises `Refused`. The line is the session's from now on; then tell it `ConnectionChanged(CONNECTED)`.
+        """
         ...
 
     def find(self, session_id: str) -> Seat | None:
@@ -319,6 +334,15 @@ class HoldsSessions(Protocol):
     def release(self, session_id: str) -> None: ...
 
 
+@runtime_checkable
+class Checked(Protocol):
+    """A provider that can be asked, cheaply and without a call, whether what stands behind it answers."""
+
+    async def check(self) -> None:
+        """Raises `ProviderError` if it does not."""
+        ...
+
+
 AnyProvider = Provider | ReactiveProvider
 # Makes a provider from its settings (`provider_settings` of the spec, secrets still by reference).
 ProviderFactory = Callable[[str, Mapping[str, object]], AnyProvider]
@@ -338,6 +362,23 @@ class Inference(Protocol[RequestT_contra, ResultT_co]):
 
 # What `Recorder.evidence` answers when it will say `EvidenceStored` to the session itself, as soon as it knows.
 EVIDENCE_LATER: Final = "later"
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """A session that a control plane has given to this process, with all that it decided about it.
+
+    `expires_at` is of this process's own clock. `durable` is what the last owner left.
+    """
+
+    session_id: str
+    tenant_id: str
+    graph_ref: str
+    epoch: int
+    lease_token: str
+    expires_at: int
+    snapshot: Snapshot | None = None
+    durable: Durable | None = None
+
 
 # Hands an input to a recorder's session, on the loop's thread; False if there is nobody any more.
 Tell = Callable[[Input], bool]

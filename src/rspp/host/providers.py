@@ -13,25 +13,29 @@ from typing import Final
 import msgspec
 
 from rspp.contract.errors import RsppError
-from rspp.host.ports import OPEN_MS_MAX, AnyProvider, HoldsSessions
+from rspp.host.ports import OPEN_MS_MAX, AnyProvider, Checked, HoldsSessions
 from rspp.host.registry import Registry, settings_of
 from rspp.host.session import not_ready
 from rspp.spec.graph import GraphDefinition
 
 CLOSE_S_MAX: Final = 5.0
+CHECK_S_MAX: Final = 2.0
 _ENCODE: Final = msgspec.json.Encoder(order="deterministic")
 
 
 class _Shared:
     """One provider, and how far it is."""
 
-    __slots__ = ("failure", "holder", "opening", "provider", "ready")
+    __slots__ = ("failure", "holder", "opening", "provider", "ready", "unreachable")
 
     def __init__(self, provider: AnyProvider) -> None:
         self.provider = provider
         self.holder = provider if isinstance(provider, HoldsSessions) else None
         self.ready = False
         self.failure: str | None = None
+        self.unreachable: str | None = (
+            None  # what the last check found; calls are made all the same, and judged by themselves
+        )
         self.opening = asyncio.Lock()
 
 
@@ -110,8 +114,32 @@ class Providers:
                 except Exception as error:  # noqa: BLE001 - supervised: the session is over for everybody else all the same
                     self._blame(f"provider {name}", error)
 
+    async def check(self) -> None:
+        """Ask those that can be asked whether what stands behind them answers. It changes nothing but `readiness`."""
+        await asyncio.gather(*(self._check(name, one) for (name, _), one in list(self._shared.items())))
+
+    async def _check(self, name: str, shared: _Shared) -> None:
+        provider = shared.provider
+        if not shared.ready or not isinstance(provider, Checked):
+            return
+        try:
+            async with asyncio.timeout(CHECK_S_MAX):
+                await provider.check()
+        except TimeoutError:
+            shared.unreachable = f"did not answer within {CHECK_S_MAX:.0f} s"
+        except RsppError as error:
+            shared.unreachable = error.message
+        except Exception as error:  # noqa: BLE001 - supervised: as for a provider that cannot open
+            shared.unreachable = f"its check raised {type(error).__name__}"
+            self._blame(f"provider {name}", error)
+        else:
+            shared.unreachable = None
+
     def readiness(self) -> list[Readiness]:
-        return [Readiness(name, s.ready, s.failure) for (name, _), s in self._shared.items()]
+        return [
+            Readiness(name, s.ready and s.unreachable is None, s.failure or s.unreachable)
+            for (name, _), s in self._shared.items()
+        ]
 
     async def close(self) -> None:
         for (name, _), shared in self._shared.items():

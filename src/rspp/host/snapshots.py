@@ -11,8 +11,10 @@ from typing import Final
 
 from rspp.contract.plan import SnapshotProvenance
 from rspp.kernel.snapshot import Snapshot
+from rspp.spec.graph import GraphDefinition
 
-SnapshotSource = Callable[[int], Snapshot]
+# What is in force now for a tenant's sessions on a graph; None when that is not known, or too long ago.
+SnapshotSource = Callable[[int, str, GraphDefinition], Snapshot | None]
 
 ALONE: Final = SnapshotProvenance(
     routing_view_snapshot="local/routing",
@@ -28,7 +30,7 @@ def alone() -> SnapshotSource:
     """Views that differ in nothing but their number and time."""
     version = 0
 
-    def take(now: int) -> Snapshot:
+    def take(now: int, *_: object) -> Snapshot:
         nonlocal version
         version += 1
         return Snapshot(version=version, taken_at=now, provenance=ALONE)

@@ -369,7 +369,7 @@ def test_what_a_session_saves_reaches_the_store() -> None:
         await caller.until("commit")
         await caller.frames(200)
         assert caller.seat is not None
-        assert f"{caller.seat.session_id}/history" in await store.keys("state")
+        assert f"t1/{caller.seat.session_id}/conversation" in await store.keys("state")
 
     on_stage(scene, store=store)
 
@@ -379,6 +379,18 @@ def test_a_session_of_a_name_that_runs_is_refused() -> None:
         stage.call(session_id="mine")
         with pytest.raises(Refused, match="session_exists"):
             stage.host.open(bootstrap_of(session_id="mine"), stage.call())
+
+    on_stage(scene)
+
+
+def test_that_another_tenant_has_a_session_of_this_name_is_not_told() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.call(session_id="mine")
+        with pytest.raises(Refused) as error:
+            stage.host.open(bootstrap_of(session_id="mine", tenant_id="another"), stage.call())
+        full = f"all {stage.host.settings.sessions_max} sessions are taken"
+        assert (error.value.code, error.value.message) == ("sessions_full", full)
+        assert error.value.retry_after_ms == stage.host.settings.retry_after_ms
 
     on_stage(scene)
 
@@ -415,9 +427,10 @@ def test_a_node_that_blocks_the_loop_is_blamed_by_name_and_broken_and_the_others
         await asyncio.gather(bad.speak(), good.speak())
         await asyncio.gather(bad.until("abort"), good.until("commit"))
         assert bad.signals("node_failed")[0].reason == "NodeBlocked"
-        assert [(blame.node_id, blame.session_id) for blame in stage.host.watchdog.blames] == [
+        # On a busy machine it may be seen twice before it is broken.
+        assert {(blame.node_id, blame.session_id) for blame in stage.host.watchdog.blames} == {
             ("bad", bad.seat.session_id)  # type: ignore[union-attr]
-        ]
+        }
         assert stage.host.blamed == {"blocked:bad": 1}
 
     registry = registry_of()

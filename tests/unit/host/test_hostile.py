@@ -199,7 +199,7 @@ def test_a_store_that_raises_whatever_it_likes_gets_the_state_when_it_takes_it()
         await caller.until("commit")
         await caller.frames(3_000)
         assert caller.seat is not None
-        assert f"{caller.seat.session_id}/history" in await store.keys("state")
+        assert f"t1/{caller.seat.session_id}/conversation" in await store.keys("state")
 
     on_stage(scene, store=store)
 

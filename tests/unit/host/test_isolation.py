@@ -58,6 +58,9 @@ class Any:
         if word == "wrong port": ctx.emit("nowhere", Text("x"))
         if word == "wrong payload": ctx.emit("out", 17)
         if word == "garbage": os.write(int(sorted(os.listdir("/proc/self/fd"), key=int)[4]), b"\\xff" * 64)
+        if word == "no text":
+            body = b"\\x81\\xa4type\\xa2\\xff\\xfe"
+            os.write(int(sorted(os.listdir("/proc/self/fd"), key=int)[4]), len(body).to_bytes(4, "big") + body)
         if word == "fork" and os.fork() == 0: time.sleep(60)
         if word == "poll":
             while not ctx.cancelled: time.sleep(0.001)
@@ -275,6 +278,7 @@ def test_sessions_have_processes_of_their_own(run: Any) -> None:
         ("die", "isolated_node_died"),
         ("crash", "isolated_node_died"),
         ("garbage", "isolated_output_broken"),
+        ("no text", "isolated_output_broken"),
     ],
 )
 def test_what_a_node_does_wrong_fails_its_call_and_the_next_event_is_served(
