@@ -124,14 +124,19 @@ def websocket(
 class LoopbackPeer:
     """A caller whose script is written while it goes on."""
 
-    def __init__(self, transport: Loopback) -> None:
+    def __init__(self) -> None:
         self.heard: list[e.Payload] = []
         self._caller = Caller(
             [FOREVER],
             LoopClock(asyncio.get_running_loop()),
             ear=lambda event: self.heard.append(event.payload),
         )
-        transport.place(self._caller)
+
+    @staticmethod
+    async def at(transport: Loopback) -> LoopbackPeer:
+        peer = LoopbackPeer()
+        await transport.place(peer._caller)
+        return peer
 
     @property
     def closed(self) -> str | None:
@@ -163,6 +168,6 @@ def loopback() -> TransportTarget:
     transport = Loopback(clock=LoopClock(asyncio.get_running_loop()))
 
     async def connect() -> LoopbackPeer:
-        return LoopbackPeer(transport)
+        return await LoopbackPeer.at(transport)
 
     return TransportTarget(transport=transport, connect=connect)

@@ -97,13 +97,18 @@ class Call(WSListener):
         audio_out: AudioFormat | None,
         reports: bool,
         playout: Playout | None = None,
+        played: bytearray | None = None,
+        epoch_least: int | None = None,
     ) -> None:
+        """With `epoch_least` what comes under a lower epoch than the highest seen is a former owner's, and dropped."""
         super().__init__()
         self.encoding, self.audio_in, self.audio_out = encoding, audio_in, audio_out
         self.welcome: Welcome
-        self.epoch = 0
+        self.epoch = epoch_least or 0
+        self.stale_dropped = 0
+        self._only_newest = epoch_least is not None
         self.playout = playout or Playout((audio_out or AudioFormat()).rate)
-        self.played = bytearray()  # bounded: PLAYED_BYTES_MAX
+        self.played = bytearray() if played is None else played  # bounded: PLAYED_BYTES_MAX
         self.events_lost = self.frames_lost = self.frames_in = 0
         self.lost: ConnectionLost | None = None
         self._reports = reports
@@ -259,11 +264,14 @@ class Call(WSListener):
         except CodecError:
             return  # a later server may say what this client does not know
         if isinstance(message, Welcome):
-            self.welcome, self.epoch = message, message.epoch
+            self.welcome, self.epoch = message, max(self.epoch, message.epoch)
             if not self._welcomed.done():
                 self._welcomed.set_result(message)
             return
         if isinstance(message, Told):
+            if self._only_newest and message.epoch < self.epoch:
+                self.stale_dropped += 1
+                return
             self.epoch = max(self.epoch, message.epoch)
         elif isinstance(message, Playback):
             self._playback(message)
@@ -293,6 +301,10 @@ class Call(WSListener):
         self.frames_in += 1
         self.frames_lost += max(0, header.sequence - self._next_in)
         self._next_in = header.sequence + 1
+        if self._only_newest and header.epoch < self.epoch:
+            self.stale_dropped += 1
+            return
+        self.epoch = max(self.epoch, header.epoch)
         body = data[20:]
         pcm = self._reader.read(body) if body and self._reader is not None else body
         now, turn_id = time.monotonic_ns(), self._turns.get(header.turn)

@@ -57,6 +57,9 @@ class SpeechModel:
     async def open(self) -> None:
         await self._upstream.open()
 
+    async def check(self) -> None:
+        await self._upstream.check()
+
     async def close(self) -> None:
         await self._upstream.close()
 

@@ -6,6 +6,7 @@ followed and the process's proxy variables not read: a key goes where the settin
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -13,7 +14,13 @@ from typing import Any, Final, NamedTuple, cast
 
 import httpx
 
-from rspp.adapters.providers.openai_compatible.faults import PROTOCOL, UNAUTHORISED, check_status, translated
+from rspp.adapters.providers.openai_compatible.faults import (
+    PROTOCOL,
+    UNAUTHORISED,
+    UNREACHABLE,
+    check_status,
+    translated,
+)
 from rspp.adapters.providers.openai_compatible.settings import Settings
 from rspp.contract.errors import MisuseError
 from rspp.host.secrets import Secret
@@ -46,6 +53,16 @@ class Upstream:
         self._headers()
         if self._client is None:
             self._client = client_of(self._settings)
+
+    async def check(self) -> None:
+        """Does anybody listen there? No request is made: that would cost, and need a key."""
+        url = httpx.URL(self._settings.base_url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            _, writer = await asyncio.open_connection(url.host, port)
+        except OSError as error:
+            raise UNREACHABLE.error(f"{self.name}: nobody answers at its address") from error
+        writer.transport.abort()
 
     async def close(self) -> None:
         client, self._client = self._client, None

@@ -35,9 +35,9 @@ class Loopback:
         for steps in self._scripts:
             caller = Caller(steps, self._clock)
             self.callers.append(caller)
-            self.place(caller)
+            await self.place(caller)
 
-    def place(self, caller: Caller, tenant_id: str = "local") -> asyncio.Task[CallerOutcome]:
+    async def place(self, caller: Caller, tenant_id: str = "local") -> asyncio.Task[CallerOutcome]:
         """Let a caller in; raises `Refused` as the door does. The task ends with the call."""
         if self._door is None:
             raise MisuseError("transport_not_started", "start the transport before callers come")
@@ -47,7 +47,7 @@ class Loopback:
             tenant_id=tenant_id,
             requested_at_ms=self._clock.wall() // 1_000_000,
         )
-        seat = self._door.open(bootstrap, caller)
+        seat = await self._door.enter(bootstrap, caller)
         task = asyncio.get_running_loop().create_task(caller.run(seat), name=f"loopback:{seat.session_id}")
         self._calls.add(task)
         self._callers.add(caller)

@@ -6,18 +6,22 @@ fault, or with a good-bye, ends it. Which is which stands in `FINAL_CLOSES`.
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import msgspec
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from rspp.adapters.transports.websocket.backlog import Backlog
 from rspp.adapters.transports.websocket.commands import as_input
+from rspp.adapters.transports.websocket.early import Early
 from rspp.adapters.transports.websocket.inbound import AudioIn, Replayed
+from rspp.adapters.transports.websocket.lobby import Lobby, Sitting
 from rspp.adapters.transports.websocket.outbound import AudioOut
 from rspp.adapters.transports.websocket.socket import Socket
 from rspp.contract.errors import MisuseError, PeerFault, RsppError
 from rspp.contract.event import NS_PER_MS, Audio, Event, Fault, Signal, Text
 from rspp.contract.scan import CodecError
+from rspp.contract.signals import SignalName
 from rspp.contract.wire import (
     CLIENT_TYPES,
     FINAL_CLOSES,
@@ -45,43 +49,49 @@ from rspp.kernel.inputs import (
     MalformedReceived,
     UnknownReceived,
 )
+from rspp.kernel.lifecycle import SessionTrigger
 
-
-class Sitting(msgspec.Struct):
-    """A session that lives, the secret that gives its line away, and who has the line."""
-
-    seat: Seat
-    resume: str
-    reports: bool
-    caller: Caller
-    # The session counts frames and messages over all its lines; these many were of former ones.
-    frames: int = 0
-    controls: int = 0
-    accepted: str | None = None  # the last turn that was said to be accepted
+# What a session may announce before its caller has its seat: that its state is back, that it has ended already. Beyond it the
+# oldest is let go: nothing has happened yet that a caller could have missed.
+EARLY_NEWS_MAX: Final = 64
+# A session that leaves for one of these is not over for its caller: it goes on elsewhere.
+GOES_ON: Final[Mapping[str | None, CloseCode]] = {
+    SessionTrigger.MIGRATION.value: CloseCode.MIGRATED,
+    SessionTrigger.AUTHORITY_LOST.value: CloseCode.AUTHORITY_LOST,
+}
+# What is said to a line when it is closed, where that is more than a session's end.
+CLOSED_FOR: Final[Mapping[str, CloseCode]] = {
+    code.word: code
+    for code in (
+        CloseCode.TAKEN_OVER,
+        CloseCode.MIGRATED,
+        CloseCode.AUTHORITY_LOST,
+        CloseCode.SESSION_MOVED,
+    )
+}
 
 
 class Front(Protocol):
     """What a caller needs of the transport."""
 
     def admits(self, tenant: str, token: str | None) -> bool: ...
-    def open(self, hello: Hello, caller: Caller) -> Sitting: ...
-    def resume(self, hello: Hello, caller: Caller) -> Sitting: ...
-    def ended(self, sitting: Sitting) -> None: ...
     def came(self, caller: Caller) -> None: ...
     def gone(self, caller: Caller) -> None: ...
-    def soon(self, seat: Seat, report: DeliveryReported) -> None: ...
-    def tell(self, seat: Seat, state: ConnectionState) -> None: ...
 
 
 class Caller:
     """A socket's peer and a session's line."""
 
-    def __init__(self, socket: Socket, front: Front, now: float) -> None:
-        self.socket, self._front = socket, front
+    def __init__(self, socket: Socket, front: Front, lobby: Lobby, now: float) -> None:
+        self.socket, self._front, self._lobby = socket, front, lobby
         self._settings, self._counters = socket.settings, socket.counters
         self._since = self._forgiven_at = now
         self._sitting: Sitting | None = None
         self._seat: Seat
+        self._asking: asyncio.Task[None] | None = None  # who asks the door for its session
+        self._early: Early | None = None  # what it said meanwhile
+        self._news: deque[Event] = deque(maxlen=EARLY_NEWS_MAX)  # and what its session did
+        self._goes_on: CloseCode | None = None
         self._in: AudioIn | None = None
         self._out: AudioOut | None = None
         self._backlog: Backlog | None = None
@@ -96,7 +106,7 @@ class Caller:
         audio_in, backlog = self._in, self._backlog
         if audio_in is None or backlog is None:
             if self._sitting is None:
-                self.socket.close(CloseCode.HELLO_EXPECTED, "say hello first")
+                self._before(frame, audio=True)
             else:
                 self._fault(PeerFault("audio_codec_unsupported", "no audio was agreed on", "frame"))
             return
@@ -116,6 +126,9 @@ class Caller:
                 backlog.put(received)
 
     def on_control(self, data: bytes) -> None:
+        if self._early is not None and self._sitting is None:
+            self._before(data, audio=False)
+            return
         try:
             message = decode_client(data, self.socket.encoding)
         except CodecError as error:
@@ -150,17 +163,20 @@ class Caller:
 
     def _leave(self, code: CloseCode | None) -> None:
         """Tell the session, once, that this line carries nothing any more: is it over, or does it wait for another?"""
+        if self._asking is not None:
+            self._asking.cancel()
+            self._asking = None
         if self._left or self._over or self._sitting is None:
             return
         self._left = True
         final = code in FINAL_CLOSES
         self._tell(ConnectionState.ENDED if final else ConnectionState.DISCONNECTED)
         if final:
-            self._front.ended(self._sitting)
+            self._lobby.ended(self._sitting)
 
     def sweep(self, now: float) -> None:
         settings = self._settings
-        if self._sitting is None and self.socket.closing is None:
+        if self._sitting is None and self._asking is None and self.socket.closing is None:
             if now - self._since > settings.hello_ms / 1000:
                 self.socket.close(CloseCode.HELLO_TIMEOUT, f"no hello in {settings.hello_ms} ms")
         elif self._faults and now - self._forgiven_at > 1:
@@ -179,7 +195,14 @@ class Caller:
         elif not self._front.admits(message.tenant, message.token):
             socket.close(CloseCode.TOKEN_REFUSED, "the token does not open this tenant's door")
         elif self._formats(message):
-            self._sit_down(message)
+            self._come_in(message)
+
+    def _before(self, data: bytes, *, audio: bool) -> None:
+        """Before there is a session: what follows a hello is kept, anything else is out of turn."""
+        if self._early is None:
+            self.socket.close(CloseCode.HELLO_EXPECTED, "say hello first")
+        elif not self._early.keep(data, audio=audio):
+            self.socket.close(CloseCode.FLOOD, "more than is kept while the session is asked for")
 
     def _formats(self, hello: Hello) -> bool:
         settings = self._settings
@@ -195,34 +218,75 @@ class Caller:
             return False
         return True
 
-    def _sit_down(self, hello: Hello) -> None:
-        """Take the session's seat, or be told why not."""
-        resuming = hello.session is not None or hello.resume is not None
+    def _come_in(self, hello: Hello) -> None:
+        """The session that this caller had here, or the one that the door has for it."""
         try:
-            sitting = self._front.resume(hello, self) if resuming else self._front.open(hello, self)
+            sitting = self._lobby.here(hello)
         except Refused as error:
-            known = CloseCode.__members__.get(error.code.upper())
-            reason = error.message if known else f"{error.code}: {error.message}"
-            self.socket.close(known or CloseCode.SESSION_REFUSED, reason, error.retry_after_ms)
+            self.refused(error)
             return
+        if sitting is not None:
+            self._sit_down(hello, self._lobby.hand_over(sitting, self))
+            self._settle()
+        else:
+            settings = self._settings
+            self._early = Early(settings.early_messages_max, settings.early_bytes_max)
+            self._asking = self._lobby.ask(hello, self)
+
+    def refused(self, error: Refused) -> None:
+        """There is no session for this caller."""
+        self._asking = None
+        known = CloseCode.__members__.get(error.code.upper())
+        if known is None and error.code.startswith("token_"):
+            known = CloseCode.TOKEN_REFUSED
+        named = known is not None and known.word == error.code
+        reason = error.message if named else f"{error.code}: {error.message}"
+        self.socket.close(
+            CloseCode.SESSION_REFUSED if known is None else known,
+            reason,
+            error.retry_after_ms,
+            error.endpoint,
+        )
+
+    def seated(self, hello: Hello, sitting: Sitting) -> None:
+        """The door has given a seat. If its caller has gone by now, it waits for it by its own deadline."""
+        self._asking = None
+        if self.socket.closing is not None:
+            self._counters.unclaimed += 1
+            self._lobby.tell(sitting.seat, ConnectionState.DISCONNECTED)
+            return
+        self._sit_down(hello, sitting)
+        self._settle()
+        early, self._early = self._early, None
+        while early is not None and not self.socket.ending and (one := early.next()):
+            audio, data = one
+            (self.on_audio if audio else self.on_control)(data)
+
+    def _sit_down(self, hello: Hello, sitting: Sitting) -> None:
         self._sitting, self._seat = sitting, sitting.seat
         self._epoch = sitting.seat.epoch
         settings = self._settings
         if self._in is not None:
             self._in.count_from = sitting.frames
             self._backlog = Backlog(self._give, settings.held_frames_max, settings.held_drop, self._counters)
-        self.socket.send_message(self._welcome(hello, sitting, resuming))
-        if resuming:
-            sitting.seat.attach(self)
+        self.socket.send_message(self._welcome(hello, sitting))
+
+    def _settle(self) -> None:
+        """The caller is welcome: what its session said before follows, and the session hears of its line."""
+        while self._news:
+            self.announce(self._news.popleft())
         self._tell(ConnectionState.CONNECTED)
 
-    def _welcome(self, hello: Hello, sitting: Sitting, resumed: bool) -> Welcome:
+    def _welcome(self, hello: Hello, sitting: Sitting) -> Welcome:
         settings = self._settings
         return Welcome(
             session=sitting.seat.session_id,
             epoch=self._epoch,
             resume=sitting.resume,
-            resumed=resumed,
+            resumed=sitting.resumed,
+            moved=sitting.moved,
+            frames=sitting.frames,
+            controls=sitting.controls,
             audio_in=hello.audio_in,
             audio_out=hello.audio_out,
             limits=LimitsTold(
@@ -301,7 +365,7 @@ class Caller:
 
     def _tell(self, state: ConnectionState) -> None:
         if self._sitting is not None and not self._over:
-            self._front.tell(self._seat, state)
+            self._lobby.tell(self._seat, state)
 
     # ---- the session's line --------------------------------------------------------------------------------------
 
@@ -319,7 +383,7 @@ class Caller:
                 ):
                     sitting.accepted = scope.turn_id
                     # Not from within: the session is in the middle of its step.
-                    self._front.soon(self._seat, DeliveryReported("accepted", scope.turn_id))
+                    self._lobby.soon(self._seat, DeliveryReported("accepted", scope.turn_id))
         elif isinstance(payload, Text):
             self.socket.send_message(_caption(payload, scope.turn_id))
         elif isinstance(payload, Fault):
@@ -333,6 +397,11 @@ class Caller:
         signal = event.payload
         if not isinstance(signal, Signal):
             return
+        if self._sitting is None:
+            self._news.append(event)
+            return
+        if signal.signal == SignalName.SESSION_STATE_CHANGED:
+            self._goes_on = GOES_ON.get(signal.reason, self._goes_on)
         if event.scope.epoch > self._epoch:  # a turn of a former epoch may end late
             self._epoch = event.scope.epoch
             self._stale = 0
@@ -358,14 +427,18 @@ class Caller:
         self.socket.send_message(Playback(action="stop", turn_id=turn_id, keep_ms=keep_ms))
 
     def close(self, reason: str) -> None:
-        """The session has ended, or goes on over another line."""
+        """The session has ended, or goes on: over another line, or in another process."""
         self._over = True
-        if reason == CloseCode.TAKEN_OVER.word:
-            self.socket.close(CloseCode.TAKEN_OVER, "the session goes on over another line")
+        code = self._goes_on or CLOSED_FOR.get(reason, CloseCode.NORMAL)
+        if code is CloseCode.TAKEN_OVER:
+            self.socket.close(code, "the session goes on over another line")
             return
-        if self._sitting is not None and self._sitting.caller is self:
-            self._front.ended(self._sitting)
-        self.socket.close(CloseCode.NORMAL, reason)
+        sitting = self._sitting
+        endpoint = None
+        if sitting is not None and sitting.caller is self:
+            self._lobby.ended(sitting)
+            endpoint = sitting.endpoint if code is not CloseCode.NORMAL else None
+        self.socket.close(code, reason, endpoint=endpoint)
 
 
 def _kind(data: bytes, encoding: str) -> Kind | None:

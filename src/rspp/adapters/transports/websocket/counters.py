@@ -44,6 +44,8 @@ class Counters(msgspec.Struct, kw_only=True):
     connections: int = 0
     opened: int = 0
     resumed: int = 0
+    moved: int = 0  # sessions that came here from another process
+    unclaimed: int = 0  # seats whose callers had gone when they came
     frames_in: int = 0
     frames_out: int = 0
     faults: int = 0
@@ -54,6 +56,7 @@ class Counters(msgspec.Struct, kw_only=True):
     out_dropped: int = 0
     concealed: int = 0
     closes: dict[str, int] = {}
+    entering: Histogram = msgspec.field(default_factory=Histogram)  # what the door took for a seat
     transcode: Histogram = msgspec.field(default_factory=Histogram)
     compression: Compression | None = None  # only where it is on
 

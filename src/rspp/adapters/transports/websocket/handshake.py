@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -13,12 +14,19 @@ from rspp.adapters.transports.websocket import deflate
 from rspp.adapters.transports.websocket.settings import Settings
 from rspp.contract.wire import SUBPROTOCOLS
 
+log = logging.getLogger("rspp.websocket")
+
 
 class Page(msgspec.Struct, frozen=True):
     """Something small that is served as it is."""
 
     content_type: str
     body: bytes
+    status: int = HTTPStatus.OK
+
+
+# A page, or what makes it anew for each who asks; it may not wait.
+AnyPage = Page | Callable[[], Page]
 
 
 class Agreed(msgspec.Struct, frozen=True):
@@ -57,11 +65,18 @@ def agree(request: WSUpgradeRequest, settings: Settings) -> Agreed:
     return Agreed(SUBPROTOCOLS.get(chosen or ""), answer is not None, headers)
 
 
-def page(path: str, pages: Mapping[str, Page]) -> WSUpgradeResponse:
+def page(path: str, pages: Mapping[str, AnyPage]) -> WSUpgradeResponse:
     """The page at this path, or that there is none."""
     found = pages.get(path)
     if found is None:
         return refusal(HTTPStatus.NOT_FOUND, "there is nothing here\n")
+    if not isinstance(found, Page):
+        try:
+            found = found()
+        except Exception:
+            # Supervised: a page that breaks is no page, and costs no caller anything.
+            log.exception("the page %s failed", path)
+            return refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "this page could not be made\n")
     answer: WSUpgradeResponse = WSUpgradeResponse.create_ok_response(
         found.body,
         {
@@ -70,6 +85,7 @@ def page(path: str, pages: Mapping[str, Page]) -> WSUpgradeResponse:
             "X-Content-Type-Options": "nosniff",
         },
     )
+    answer.status = HTTPStatus(found.status)
     return answer
 
 

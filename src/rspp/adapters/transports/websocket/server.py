@@ -1,4 +1,4 @@
-"""The WebSocket transport: listens, lets callers in as fast as it can bear, and keeps whose session is whose."""
+"""The WebSocket transport: listens, on one socket or two, and lets callers in as fast as it can bear."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import asyncio
 import contextlib
 import hmac
 import logging
-import secrets
 import socket as sockets
 import ssl
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import MappingProxyType
@@ -26,25 +23,23 @@ from picows import (
 
 from rspp.adapters.transports.websocket import handshake
 from rspp.adapters.transports.websocket.allowance import Allowance
-from rspp.adapters.transports.websocket.caller import Caller, Sitting
+from rspp.adapters.transports.websocket.caller import Caller
 from rspp.adapters.transports.websocket.counters import Compression, Counters
 from rspp.adapters.transports.websocket.deflate import Deflate
-from rspp.adapters.transports.websocket.handshake import Agreed, Page
+from rspp.adapters.transports.websocket.handshake import Agreed, AnyPage
+from rspp.adapters.transports.websocket.lobby import KIND, Lobby
 from rspp.adapters.transports.websocket.settings import Settings
 from rspp.adapters.transports.websocket.socket import Socket, loop_time
 from rspp.contract.errors import MisuseError
-from rspp.contract.wire import CloseCode, Hello
-from rspp.contract.words import CORE_SCHEMA_VERSION, ConnectionState
-from rspp.host.ports import Bootstrap, Door, Refused, Seat, TransportInfo
-from rspp.kernel.inputs import ConnectionChanged, DeliveryReported
+from rspp.contract.wire import CloseCode
+from rspp.host.ports import Door, TransportInfo
 from rspp.media.transcode import RATES, codecs
 
-KIND: Final = "websocket"
 # picows closes what is larger than this by itself, with 1009, before it is read; what is between has our own code.
 WIRE_FACTOR: Final = 4
 BACKLOG_MAX: Final = 1_024  # sockets that wait to be accepted
 STOP_S: Final = 2.0
-NO_PAGES: Final[Mapping[str, Page]] = MappingProxyType({})
+NO_PAGES: Final[Mapping[str, AnyPage]] = MappingProxyType({})
 
 # May this tenant, with this token, come in?
 Admits = Callable[[str, str | None], bool]
@@ -72,24 +67,28 @@ class WebSocketTransport:
         self,
         settings: Settings | None = None,
         *,
-        pages: Mapping[str, Page] = NO_PAGES,
+        pages: Mapping[str, AnyPage] = NO_PAGES,
         admits: Admits = anyone,
         tls: ssl.SSLContext | None = None,
+        listening: sockets.socket | None = None,
+        direct: sockets.socket | None = None,
     ) -> None:
+        """`listening` is a socket that others may listen on too, `direct` one of this process alone, for those who were
+        sent here. Both stay their giver's; without `listening` the transport makes its own.
+        """
         self.settings = settings or Settings()
         self.counters = Counters(compression=Compression() if self.settings.compression else None)
         self.admits = admits
         self._pages = pages
         self._tls = tls
-        self._door: Door
+        self._lobby = Lobby(self.settings, self.counters)
         self._loop: asyncio.AbstractEventLoop
-        self._server: asyncio.Server | None = None
-        self._callers: set[Caller] = (
-            set()
-        )  # bounded: connections_max, and as many again that are being closed
-        self._sittings: dict[str, Sitting] = {}  # bounded: by the sessions that the host keeps
-        self._untold: deque[tuple[Seat, ConnectionState]] = deque()  # bounded: a few for each of the sittings
+        self._listening, self._direct = listening, direct
+        self._servers: dict[str, asyncio.Server] = {}  # bounded: one for each of the two sockets
+        # Bounded: connections_max, and as many again that are being closed.
+        self._callers: set[Caller] = set()
         self._stopping = False
+        self._changing = asyncio.Lock()
         self._connects: Allowance
         self._empty = asyncio.Event()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -105,6 +104,11 @@ class WebSocketTransport:
         return self._port
 
     @property
+    def direct_port(self) -> int | None:
+        """Where this process alone listens, if it was given a socket for that."""
+        return None if self._direct is None else int(self._direct.getsockname()[1])
+
+    @property
     def url(self) -> str:
         scheme = "wss" if self._tls else "ws"
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
@@ -114,15 +118,52 @@ class WebSocketTransport:
 
     async def start(self, door: Door) -> None:
         settings = self.settings
-        self._door, self._loop = door, asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        self._lobby.start(door)
         now = self._loop.time()
         self._connects = Allowance(settings.connects_per_second, settings.connects_burst, now)
-        listening = _listen(settings)
-        self._port = listening.getsockname()[1]
-        self._server = await ws_create_server(
+        self._port = settings.port
+        await self.accepting(True)
+        self._sweep()
+
+    async def accepting(self, on: bool, *, direct: bool | None = None) -> None:
+        """Take new sockets, or leave them to others who listen on the same address; those there are stay.
+
+        A socket of its own is closed, so that who comes is refused and need not wait. `direct` is of the socket that is
+        this process's alone, if it is to do otherwise. What was said last holds, however many say it at once.
+        """
+        async with self._changing:
+            await self._accepting("shared", on)
+            if self._direct is not None:
+                await self._accepting("direct", on if direct is None else direct)
+
+    async def _accepting(self, name: str, on: bool) -> None:
+        server = self._servers.get(name)
+        if on and server is None and not self._stopping:
+            given = self._listening if name == "shared" else self._direct
+            # A server that closes closes its socket: one that was given stays open, for others or for later.
+            listening = (
+                listening_socket(self.settings.host, self._port, self.settings)
+                if given is None
+                else given.dup()
+            )
+            if name == "shared":
+                self._port = listening.getsockname()[1]
+            try:
+                self._servers[name] = await self._serve(listening)
+            except BaseException:
+                listening.close()
+                raise
+        elif not on and server is not None:
+            del self._servers[name]
+            server.close()
+
+    async def _serve(self, listening: sockets.socket) -> asyncio.Server:
+        settings, tls = self.settings, self._tls
+        return await ws_create_server(
             self._request,
             sock=listening,
-            ssl=self._tls,
+            ssl=tls,
             backlog=BACKLOG_MAX,
             websocket_handshake_timeout=settings.handshake_ms / 1000,
             max_frame_size=WIRE_FACTOR * settings.message_bytes_max,
@@ -130,16 +171,28 @@ class WebSocketTransport:
             enable_auto_pong=False,  # pings count as messages
             use_aiofastnet=False,
             logger_name=_logger(),
-            ssl_handshake_timeout=settings.handshake_ms / 1000 if self._tls else None,
-            ssl_shutdown_timeout=settings.close_ms / 1000 if self._tls else None,
+            ssl_handshake_timeout=settings.handshake_ms / 1000 if tls else None,
+            ssl_shutdown_timeout=settings.close_ms / 1000 if tls else None,
         )
-        self._sweep()
+
+    @property
+    def sittings(self) -> int:
+        """How many sessions came over this transport and live."""
+        return len(self._lobby.sittings)
+
+    def goes_on_at(self, session_id: str, endpoint: str) -> bool:
+        """This session will live there: its caller is told in the good-bye. False: there is no such session here."""
+        sitting = self._lobby.sittings.get(session_id)
+        if sitting is not None:
+            sitting.endpoint = endpoint
+        return sitting is not None
 
     async def stop(self, reason: str) -> None:
         """No new callers; those there are hear why, and their sessions are left to the host."""
         self._stopping = True
-        if self._server is not None:
-            self._server.close()
+        async with self._changing:  # a start that is under way has its sockets by then
+            servers = list(self._servers.values())
+        await self.accepting(False)
         for caller in list(self._callers):
             caller.socket.close(CloseCode.GOING_AWAY, reason)
         if self._callers:
@@ -148,13 +201,11 @@ class WebSocketTransport:
                 await asyncio.wait_for(self._empty.wait(), STOP_S)
         for caller in list(self._callers):
             caller.socket.abort(CloseCode.GOING_AWAY)
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
+        for server in servers:
+            await server.wait_closed()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._sittings.clear()
-        self._untold.clear()
+        await self._lobby.stop(STOP_S)
 
     def _sweep(self) -> None:
         # First of all: whatever befalls one caller here, the others' deadlines are kept.
@@ -162,10 +213,7 @@ class WebSocketTransport:
         now = self._loop.time()
         for caller in list(self._callers):
             caller.sweep(now)
-        # A session may end, or break, with nobody on its line to be told.
-        for sitting in [sitting for sitting in self._sittings.values() if sitting.seat.ended]:
-            self.ended(sitting)
-        self._tell_untold()
+        self._lobby.sweep()
 
     # ---- who comes in --------------------------------------------------------------------------------------------
 
@@ -191,7 +239,7 @@ class WebSocketTransport:
         tally = self.counters.compression
         deflate = Deflate(self.settings.message_bytes_max, tally) if agreed.compressed and tally else None
         socket = Socket(self.settings, self.counters, agreed.encoding or "json", deflate, now)
-        caller = Caller(socket, self, now)
+        caller = Caller(socket, self, self._lobby, now)
         socket.peer = caller
         refusal = self._refusal(agreed, now)
         if refusal is not None:
@@ -213,79 +261,28 @@ class WebSocketTransport:
         self._callers.add(caller)
         self.counters.connections = len(self._callers)
 
-    def open(self, hello: Hello, caller: Caller) -> Sitting:
-        """A new session."""
-        bootstrap = Bootstrap(
-            schema_version=CORE_SCHEMA_VERSION,
-            transport_kind=KIND,
-            tenant_id=hello.tenant,
-            requested_at_ms=time.time_ns() // 1_000_000,
-            pipeline_version=hello.pipeline,
-            playback_reports=hello.playback_reports,
-            metadata=dict(hello.metadata),
-        )
-        seat = self._door.open(bootstrap, caller)
-        sitting = Sitting(seat, secrets.token_urlsafe(32), hello.playback_reports, caller)
-        self._sittings[seat.session_id] = sitting
-        self.counters.opened += 1
-        return sitting
-
-    def resume(self, hello: Hello, caller: Caller) -> Sitting:
-        """A session whose secret the caller knows; whoever had its line loses it."""
-        sitting = self._sittings.get(hello.session or "")
-        known = hmac.compare_digest(
-            (sitting.resume if sitting else secrets.token_urlsafe(32)).encode(), (hello.resume or "").encode()
-        )
-        # One answer for all of these: a stranger must not learn which sessions there are.
-        if sitting is None or not known or sitting.seat.ended:
-            raise Refused(CloseCode.RESUME_REFUSED.word, "no such session, or not with this token")
-        if hello.epoch is not None and hello.epoch != sitting.seat.epoch:
-            raise Refused(CloseCode.EPOCH_STALE.word, f"the session's epoch is {sitting.seat.epoch}")
-        sitting.caller.replaced()
-        sitting.caller = caller
-        self.counters.resumed += 1
-        return sitting
-
-    def ended(self, sitting: Sitting) -> None:
-        self._sittings.pop(sitting.seat.session_id, None)
-
     def gone(self, caller: Caller) -> None:
         self._callers.discard(caller)
         if not self._callers:
             self._empty.set()
         self.counters.connections = len(self._callers)
 
-    def soon(self, seat: Seat, report: DeliveryReported) -> None:
-        self._loop.call_soon(seat.ingest, report)
 
-    def tell(self, seat: Seat, state: ConnectionState) -> None:
-        """What a line does is told in order and never lost: a session that knew nothing of it would wait for ever."""
-        if any(waiting is seat for waiting, _ in self._untold) or not seat.ingest(ConnectionChanged(state)):
-            self._untold.append((seat, state))
-
-    def _tell_untold(self) -> None:
-        full: set[str] = set()
-        for _ in range(len(self._untold)):
-            seat, state = self._untold.popleft()
-            if seat.session_id in full or not (seat.ended or seat.ingest(ConnectionChanged(state))):
-                full.add(seat.session_id)
-                self._untold.append((seat, state))
-
-
-def _listen(settings: Settings) -> sockets.socket:
-    """A socket that listens, with a bound on what the system keeps for each of its connections."""
-    family = sockets.AF_INET6 if ":" in settings.host else sockets.AF_INET
-    listening = sockets.socket(family, sockets.SOCK_STREAM)
+def listening_socket(host: str, port: int, settings: Settings) -> sockets.socket:
+    """A socket that listens, with a bound on what the system keeps for each of its connections; raises `MisuseError`."""
+    family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+    # By its protocol asyncio knows that it must not wait to fill packets.
+    listening = sockets.socket(family, sockets.SOCK_STREAM, sockets.IPPROTO_TCP)
     try:
         listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
         listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, settings.socket_send_bytes)
         listening.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, settings.socket_receive_bytes)
-        listening.bind((settings.host, settings.port))
+        listening.bind((host, port))
+        listening.listen(BACKLOG_MAX)
         listening.setblocking(False)
     except OSError as error:
         listening.close()
-        where = f"{settings.host}:{settings.port}"
-        raise MisuseError("address_unusable", f"cannot listen at {where}: {error.strerror}") from error
+        raise MisuseError("address_unusable", f"cannot listen at {host}:{port}: {error.strerror}") from error
     return listening
 
 

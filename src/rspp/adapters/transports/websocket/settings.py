@@ -30,6 +30,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     messages_burst: int = 2_000  # a line that hung for half a minute may catch up
     bytes_per_second: int = 400_000  # four times 48 kHz
     bytes_burst: int = 4_000_000
+    # What is kept of a client that speaks while its session is being asked for. Beyond either: closed as a flood.
+    early_messages_max: int = 512  # `hello_ms` of frames, and its messages
+    early_bytes_max: int = 1_000_000
     faults_max: int = 16  # messages refused; one is forgiven a second
     replays_max: int = 16
     stale_frames_max: int = 100  # two seconds in which a client may not have heard of a new epoch

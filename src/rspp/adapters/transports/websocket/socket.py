@@ -206,16 +206,23 @@ class Socket(WSListener):
         self._transport.send(kind, data)
 
     @property
+    def ending(self) -> bool:
+        """Nothing that is sent from now on arrives."""
+        return self.closing is not None
+
+    @property
     def unsent_bytes(self) -> int:
         return self._transport.underlying_transport.get_write_buffer_size()
 
     # ---- the end -------------------------------------------------------------------------------------------------
 
-    def close(self, code: CloseCode, reason: str, retry_after_ms: int | None = None) -> None:
+    def close(
+        self, code: CloseCode, reason: str, retry_after_ms: int | None = None, endpoint: str | None = None
+    ) -> None:
         """Say goodbye, and why; what the peer sends from now on is not heard."""
         if self.closing is not None:
             return
-        self._write(Goodbye(code=code.word, reason=reason, retry_after_ms=retry_after_ms))
+        self._write(Goodbye(code=code.word, reason=reason, retry_after_ms=retry_after_ms, endpoint=endpoint))
         self.closing = code
         # picows takes any number for a code; its stub knows those of the standard alone.
         self._transport.send_close(code, code.word.encode())  # type: ignore[arg-type]

@@ -177,7 +177,7 @@ def test_whoever_is_refused_is_told_and_a_transport_that_is_not_started_takes_no
     with pytest.raises(Refused, match="sessions"):
         call(Wait(100), settings=HostSettings(sessions_max=0))
     with pytest.raises(MisuseError, match="start the transport"):
-        Loopback().place(Caller((), MachineClock()))
+        asyncio.run(Loopback().place(Caller((), MachineClock())))
 
 
 def test_stopping_the_transport_makes_its_callers_hang_up() -> None:
@@ -228,7 +228,7 @@ def test_a_caller_can_be_told_what_to_do_next_while_it_goes_on() -> None:
         await transport.start(host)
         heard: list[str] = []
         caller = Caller([Wait(60_000)], clock, ear=lambda event: heard.append(type(event.payload).__name__))
-        task = transport.place(caller)
+        task = await transport.place(caller)
         await asyncio.sleep(1)
         caller.next(Write("Hello?"), UntilAnswered(), HangUp())
         outcome = await task
@@ -248,7 +248,7 @@ class Deaf:
     session_id, epoch, ended = "s", 1, False
     graph = compile_text(SPEC)
 
-    def open(self, bootstrap: Bootstrap, line: Line) -> Deaf:
+    async def enter(self, bootstrap: Bootstrap, line: Line) -> Deaf:
         return self
 
     def find(self, session_id: str) -> None: ...
@@ -281,7 +281,7 @@ def test_a_line_that_was_closed_hears_nothing() -> None:
         caller = Caller([Wait(1_000)], clock, ear=heard.append)
         transport = Loopback(clock=clock)
         await transport.start(Deaf())
-        transport.place(caller)
+        await transport.place(caller)
         await asyncio.sleep(0.1)
         caller.close("over")
         scope = Scope(session_id="s", tenant_id="t", pipeline_version="v1", epoch=1, turn_id="t1")

@@ -9,7 +9,7 @@ from typing import Any
 
 import picows
 
-from rspp.adapters.transports.websocket import Page, Settings, WebSocketTransport, anyone
+from rspp.adapters.transports.websocket import AnyPage, Settings, WebSocketTransport, anyone
 from rspp.contract.event import Audio, Event, Scope, Signal, Text
 from rspp.contract.wire import CloseCode, Goodbye, Hello, Message, decode_server, encode
 from rspp.contract.words import EventKind, PayloadClass
@@ -97,9 +97,11 @@ class FakeDoor:
         self.graph = voice_template()
         self.kind = FakeSeat
 
-    def open(self, bootstrap: Bootstrap, line: Line) -> FakeSeat:
+    async def enter(self, bootstrap: Bootstrap, line: Line) -> FakeSeat:
         if self.refusal is not None:
             raise self.refusal
+        if bootstrap.back:
+            raise Refused("session_unknown", "no such session runs here")
         seat = self.kind(f"s-{len(self.seats) + 1}", bootstrap, line, self.graph)
         self.seats[seat.session_id] = seat
         return seat
@@ -118,7 +120,7 @@ class FakeDoor:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings | None = None, *, admits: Any = anyone, pages: Mapping[str, Page] | None = None
+    settings: Settings | None = None, *, admits: Any = anyone, pages: Mapping[str, AnyPage] | None = None
 ) -> AsyncIterator[tuple[WebSocketTransport, FakeDoor]]:
     """A server on a free port, which leaves nothing behind."""
     door = FakeDoor()

@@ -44,19 +44,19 @@ def test_the_session_hears_one_count_over_all_its_lines() -> None:
                 old.binary(frame(sequence))
             old.say(Say(text="one"))
             await eventually(lambda: door.of(i.TextReceived))
-            async with Client.connect(transport.url, ticket=ticket_of(old)) as call:
+            async with Client.connect(transport.url, tenant="t", ticket=ticket_of(old)) as call:
                 for _ in range(3):
                     call.send_frame(SOUND)
                 call.say("two")
                 await eventually(lambda: len(door.of(i.TextReceived)) == 2)
                 ticket = call.ticket
                 await call.drop()
-            async with Client.connect(transport.url, ticket=ticket, audio_in=None) as call:
+            async with Client.connect(transport.url, tenant="t", ticket=ticket, audio_in=None) as call:
                 call.say("three")
                 await eventually(lambda: len(door.of(i.TextReceived)) == 3)
                 ticket = call.ticket
                 await call.drop()
-            async with Client.connect(transport.url, ticket=ticket) as call:
+            async with Client.connect(transport.url, tenant="t", ticket=ticket) as call:
                 call.send_frame(SOUND)
                 await eventually(lambda: len(door.of(i.AudioReceived)) == 34)
             assert [heard.transport_sequence for heard in door.of(i.AudioReceived)] == list(range(34))
@@ -75,7 +75,7 @@ def test_what_waited_on_the_old_line_is_not_heard_after_the_new_one_speaks() -> 
                 old.binary(frame(sequence))
             await eventually(lambda: transport.counters.held == 5)
             old.transport.underlying_transport.pause_reading()  # it will not answer its close
-            async with Client.connect(transport.url, ticket=ticket_of(old)) as call:
+            async with Client.connect(transport.url, tenant="t", ticket=ticket_of(old)) as call:
                 door.seat.room = 100
                 call.send_frame(SOUND)
                 await eventually(lambda: door.of(i.AudioReceived))
@@ -132,7 +132,7 @@ def test_the_news_of_a_line_waits_for_room_and_a_message_without_room_is_told() 
                 assert peer.got(Problem)[0].retryable
                 ticket = ticket_of(peer)
             await eventually(lambda: not transport.counters.connections)
-            async with Client.connect(transport.url, ticket=ticket) as call:
+            async with Client.connect(transport.url, tenant="t", ticket=ticket) as call:
                 assert seat.states() == ["connected"]
                 seat.stuffed = False
                 await eventually(lambda: len(seat.states()) == 3)

@@ -457,7 +457,7 @@ def test_the_old_line_loses_when_a_new_one_takes_over() -> None:
             old.say(HELLO)
             welcome = (await eventually(lambda: old.got(Welcome)))[0]
             async with Client.connect(
-                transport.url, ticket=Ticket(welcome.session, welcome.resume, 3)
+                transport.url, tenant="t", ticket=Ticket(welcome.session, welcome.resume, 3)
             ) as call:
                 await old.closed(CloseCode.TAKEN_OVER)
                 assert door.seat.states() == ["connected", "disconnected", "connected"]
@@ -507,9 +507,9 @@ def test_a_session_that_ends_while_it_waits_is_forgotten() -> None:
             async with Client.connect(transport.url) as call:
                 await call.drop()
             await eventually(lambda: door.seat.states()[-1] == "disconnected")
-            assert transport._sittings
+            assert transport.sittings
             door.seat.line.close("disconnect_deadline")
-            assert not transport._sittings
+            assert not transport.sittings
 
     asyncio.run(main())
 
@@ -563,7 +563,7 @@ def test_a_bomb_or_a_corrupt_stream_is_refused(data: bytes) -> None:
             peer.transport.send(picows.WSMsgType.BINARY, data, rsv1=True)
             await eventually(lambda: peer.gone)
             assert peer.close_code in (CloseCode.COMPRESSION_REFUSED, CloseCode.MALFORMED)
-            assert door.seat.of(i.AudioReceived) == []
+            assert door.of(i.AudioReceived) == []
 
     asyncio.run(main())
 

@@ -192,7 +192,7 @@ def test_a_session_waits_for_a_lost_line_resumes_in_time_and_is_cleaned_up_after
             assert session.end_reason == "disconnect_deadline"
             assert recorder.signals().count("disconnected") == 2
             assert recorder.signals("disconnect_deadline") == ["session_state_changed"]
-            await eventually(lambda: not transport._sittings)
+            await eventually(lambda: not transport.sittings)
             with pytest.raises(ConnectionLost, match="resume_refused"):
                 async with Client.connect(transport.url, ticket=ticket):
                     pass
@@ -249,7 +249,7 @@ def test_a_wav_is_streamed_both_controls_act_garbage_is_answered_and_an_abrupt_c
                 silence.cancel()
                 await call.drop()
             await eventually(lambda: not host.sessions)
-            await eventually(lambda: not transport._sittings)
+            await eventually(lambda: not transport.sittings)
             assert transport.counters.connections == 0
         mine = asyncio.current_task()
         assert [task for task in asyncio.all_tasks() if task is not mine] == []
