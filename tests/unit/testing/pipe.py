@@ -125,7 +125,7 @@ class Pipe:
             raise ConnectionRefusedError("nobody listens")
         wire = self.wire(self)
         try:
-            wire.seat = self.door.open(self.bootstrap(), wire)
+            wire.seat = await self.door.enter(self.bootstrap(), wire)
         except Refused as refused:
             return self.turned_away(wire, refused)
         self.wires.append(wire)

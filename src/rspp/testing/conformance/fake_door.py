@@ -122,9 +122,11 @@ class FakeDoor:
         self.seats: list[FakeSeat] = []  # bounded: by the callers of one check
         self.refusing: Refused | None = None
 
-    def open(self, bootstrap: Bootstrap, line: Line) -> FakeSeat:
+    async def enter(self, bootstrap: Bootstrap, line: Line) -> FakeSeat:
         if self.refusing is not None:
             raise self.refusing
+        if bootstrap.back:
+            raise Refused("session_unknown", "no such session runs here")
         self.seats.append(FakeSeat(len(self.seats) + 1, bootstrap, line))
         return self.seats[-1]
 

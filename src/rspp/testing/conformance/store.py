@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from rspp.host.ports import Entry
-from rspp.testing.conformance import store_kept, store_refusals
+from rspp.testing.conformance import store_kept, store_refusals, store_shared
 from rspp.testing.conformance.checks import Check, require
 from rspp.testing.conformance.store_bench import (
     Body,
@@ -30,9 +30,10 @@ __all__ = ["RACERS", "ROWS", "StoreTarget", "conformance"]
 RACERS: Final = 24
 
 
-def conformance(make: Callable[[], StoreTarget]) -> list[Check]:
-    """The suite."""
-    return [Check(category, name, _bound(body, make)) for category, name, body in ROWS]
+def conformance(make: Callable[[], StoreTarget], *, shared: bool = False) -> list[Check]:
+    """The suite; `shared` for a store that several processes can have, whose targets say how it is opened again."""
+    rows = [*ROWS, *(store_shared.ROWS if shared else ())]
+    return [Check(category, name, _bound(body, make)) for category, name, body in rows]
 
 
 def _bound(body: Body, make: Callable[[], StoreTarget]) -> Callable[[], Awaitable[None]]:

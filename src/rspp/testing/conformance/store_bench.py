@@ -18,9 +18,13 @@ async def _sleep(ms: float) -> None:
 
 
 class StoreTarget(msgspec.Struct, kw_only=True):
-    """A store, how time passes for it, and how patient to be. `ttl_ms` is a time to live that it can keep."""
+    """A store, how time passes for it, and how patient to be. `ttl_ms` is a time to live that it can keep.
+
+    `another` opens the same store once more, as another process would.
+    """
 
     store: Store
+    another: Callable[[], Store] | None = None
     pass_ms: Callable[[float], Awaitable[None]] = _sleep
     ttl_ms: int = 200
     answer_ms_max: float = 5_000
