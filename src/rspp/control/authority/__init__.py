@@ -1,0 +1,1 @@
+"""Who may act: members of the fleet, and the leases by which they own sessions."""
