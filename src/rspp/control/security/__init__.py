@@ -1,0 +1,1 @@
+"""Who may do what, and its proof: tokens, keys, principals, audit, approvals, TLS."""
