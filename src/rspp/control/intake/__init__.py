@@ -1,0 +1,1 @@
+"""Who gets in, and how much of everything: slots, quotas, usage, capacity."""
