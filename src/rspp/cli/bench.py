@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from rspp.cli import bench_gates, bench_interrupt, bench_record, bench_sessions, bench_soak
+from rspp.cli import bench_control, bench_gates, bench_interrupt, bench_record, bench_sessions, bench_soak
 from rspp.cli.bench_measure import Result, measure
 from rspp.cli.output import emit_json, print_table
 
@@ -24,6 +24,7 @@ command.add_command(bench_sessions.command)
 command.add_command(bench_interrupt.command)
 command.add_command(bench_gates.command)
 command.add_command(bench_record.command)
+command.add_command(bench_control.command)
 command.add_command(bench_soak.command)
 
 

@@ -147,11 +147,11 @@ class TimedDoor:
         self._host = host
         self._cancel_ns = cancel_ns
 
-    def open(self, bootstrap: Bootstrap, line: Line) -> Seat:
+    async def enter(self, bootstrap: Bootstrap, line: Line) -> Seat:
         if bootstrap.pipeline_version != TALK_VERSION:
-            return self._host.open(bootstrap, line)
+            return await self._host.enter(bootstrap, line)
         timed = TimedLine(line, self._cancel_ns)
-        return TimedSeat(self._host.open(bootstrap, timed), timed)
+        return TimedSeat(await self._host.enter(bootstrap, timed), timed)
 
     def find(self, session_id: str) -> Seat | None:
         return self._host.find(session_id)

@@ -12,19 +12,24 @@ import sys
 from collections.abc import Callable
 from importlib import invalidate_caches
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from rspp.cli.compose import Installed, Pipeline, installed, missing, pipeline_of
+from rspp.cli.problems import text_of
 from rspp.cli.recorded import Choice, record_options
 from rspp.cli.run import FILE, prepared
+from rspp.cli.run_control_options import Controlled, Given, control_options, controlled
 from rspp.cli.run_view import logging_to_stderr
 from rspp.cli.validate import read_layers
 from rspp.contract.errors import MisuseError, RsppError
 from rspp.host.host import Host
 from rspp.host.secrets import Secrets
 from rspp.spec import Layer, Severity
+
+if TYPE_CHECKING:
+    from rspp.control.plane import ControlPlane
 
 LOOK_EVERY_MS: Final = 300
 # More modules than this beside a pipeline are somebody's project, not its nodes.
@@ -42,25 +47,53 @@ Stamp = tuple[int, int]  # when it was changed, in nanoseconds, and its size
     "--layer", "layers", multiple=True, metavar="NAME=FILE", help="Lay env, tenant or session over it."
 )
 @record_options
+@control_options
 @click.option("--verbose", "-v", is_flag=True, help="All logs, as JSON lines on stderr.")
-def command(pipeline: Path, listen: str, layers: tuple[str, ...], verbose: bool, choice: Choice) -> None:
+def command(
+    pipeline: Path,
+    listen: str,
+    layers: tuple[str, ...],
+    verbose: bool,
+    choice: Choice,
+    given: Given | None,
+) -> None:
     """Take calls, and take up each change of the pipeline's file and of the Python modules beside it.
 
+    With --control an edit that carries a new `version` is published, and new calls are led to it; what is published is
+    never changed, so an edit that does not is told, and changes nothing.
+
     \b
-    Example:
+    Examples:
         rspp dev pipeline.yaml --listen 127.0.0.1:8080
+        rspp dev pipeline.yaml --control
     """
     from rspp.cli.run_listen import serve  # noqa: PLC0415 - as in `run`
 
+    wanted = controlled(given, listen, choice, layers=layers) if given is not None else None
     secrets = Secrets()
     undo = logging_to_stderr(verbose=verbose, quiet=False, secrets=secrets)
     try:
         here, over = installed(secrets=secrets), read_layers(layers)
         first = prepared(click.get_current_context(), pipeline, here, over, choice=choice)
         reload = Reload(pipeline, here, over, choice=choice)
+        if wanted is not None:
+            _under_control(first, wanted, choice, reload, secrets, verbose=verbose)
+            return
         serve(first, listen, drain_ms=0, choice=choice, beside=reload.watch)
     finally:
         undo()
+
+
+def _under_control(
+    first: Pipeline, wanted: Controlled, choice: Choice, reload: Reload, secrets: Secrets, *, verbose: bool
+) -> None:
+    from rspp.cli.run_control import Asked, run  # noqa: PLC0415 - as in `run`
+
+    assert first.graph is not None
+    asked = Asked(
+        path=first.path, graph=first.graph, wanted=wanted, choice=choice, drain_ms=0, verbose=verbose
+    )
+    run(asked, secrets, reload.watch_published)
 
 
 class Reload:
@@ -91,18 +124,9 @@ class Reload:
 
     async def look(self, host: Host) -> bool:
         """Take up what has changed, if anything has; says whether a new version is served."""
-        now = await asyncio.to_thread(self.stamps)  # calls go on beside it
-        if now == self._known:
-            return False
-        changed = sorted(
-            path.name for path in now.keys() | self._known.keys() if now.get(path) != self._known.get(path)
-        )
-        self._known = now
-        pipeline = self._compiled()
+        changed, pipeline = await self._news()
         if pipeline is None or pipeline.graph is None or pipeline.registry is None:
-            self._say(f"{', '.join(changed)} changed; the version before it is kept")
             return False
-        self.loads += 1
         try:
             host.publish(pipeline.graph, pipeline.registry)
         except RsppError as error:
@@ -111,8 +135,49 @@ class Reload:
         for one in await host.providers.open():
             if not one.ready:
                 self._say(f"{one.name} is not ready: {one.failure}")
-        self._say(f"{', '.join(changed)} changed; new calls take {pipeline.graph.fingerprint[:12]}")
+        self._say(f"{changed} changed; new calls take {pipeline.graph.fingerprint[:12]}")
         return True
+
+    async def watch_published(self, plane: ControlPlane) -> None:
+        """The same where a control plane says what is served."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_MS / 1000)
+            await self.look_published(plane)
+
+    async def look_published(self, plane: ControlPlane) -> bool:
+        """Publish what has changed, and lead new sessions to it; what is refused is told, and changes nothing."""
+        from rspp.cli.run_control_publish import lead, publish  # noqa: PLC0415 - as in `run`
+
+        changed, pipeline = await self._news()
+        if pipeline is None or pipeline.graph is None:
+            return False
+        graph = pipeline.graph
+        try:
+            text = await asyncio.to_thread(text_of, self._path)
+            await publish(plane, text, graph.pipeline, graph.version)
+            await lead(plane, graph.pipeline, graph.version)
+        except (RsppError, OSError) as error:
+            self._say(f"{self._path}: {error.message if isinstance(error, RsppError) else error.strerror}")
+            return False
+        self._say(f"{changed} changed; new calls take {graph.pipeline}@{graph.version}")
+        return True
+
+    async def _news(self) -> tuple[str, Pipeline | None]:
+        """What has changed, and the pipeline that came of it; without one there is nothing to take up."""
+        now = await asyncio.to_thread(self.stamps)  # calls go on beside it
+        if now == self._known:
+            return "", None
+        names = {
+            path.name for path in now.keys() | self._known.keys() if now.get(path) != self._known.get(path)
+        }
+        changed = ", ".join(sorted(names))
+        self._known = now
+        pipeline = self._compiled()
+        if pipeline is None or pipeline.graph is None:
+            self._say(f"{changed} changed; the version before it is kept")
+            return changed, None
+        self.loads += 1
+        return changed, pipeline
 
     def _compiled(self) -> Pipeline | None:
         """The pipeline as its files say now; what is wrong with it is told."""

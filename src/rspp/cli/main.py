@@ -31,6 +31,11 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "init": Entry("rspp.cli.init:command", "Begin a project: a pipeline, a node of your own, its test."),
     "run": Entry("rspp.cli.run:command", "Run a pipeline: answer a WAV, or listen for callers."),
     "dev": Entry("rspp.cli.dev:command", "Listen for callers; take each change of the pipeline at once."),
+    "serve": Entry("rspp.cli.serve:command", "Take calls with several processes behind one address."),
+    "control": Entry("rspp.cli.control.main:command", "Make a control plane, serve it, ask it."),
+    "cluster": Entry(
+        "rspp.cli.cluster:command", "Run a replicated store on this machine; look at it; stop it."
+    ),
     "sessions": Entry("rspp.cli.sessions:command", "List the recorded sessions."),
     "timeline": Entry(
         "rspp.cli.timeline:command", "Show a session: lanes, turns, signals, waterfall; as a page."

@@ -20,7 +20,15 @@ import msgspec
 
 from rspp.adapters.stores.sqlite import SqliteStore
 from rspp.cli.output import write_bytes
-from rspp.cli.recordings import STORE_FILE, Where, data_folder, in_library, own_policy
+from rspp.cli.recordings import (
+    STORE_FILE,
+    STORE_VARIABLE,
+    Where,
+    data_folder,
+    in_library,
+    own_policy,
+    store_at,
+)
 from rspp.contract.errors import RsppError
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.words import RecordingLevel
@@ -71,6 +79,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     level: str | None = None
     sample: float = 1.0
     policy: RedactionPolicy = RedactionPolicy()
+    store: str | None = None  # where recordings are exported to, if not into the data folder
 
     @property
     def on(self) -> bool:
@@ -88,7 +97,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def record_options(command: Command) -> Command:
-    """`--data`, `--record-level`, `--sample`, `--redaction`: given to the command as one `choice`."""
+    """`--data`, `--record-level`, `--sample`, `--redaction`, `--recordings`: given to the command as one `choice`."""
 
     def wrapped(
         *arguments: Any,
@@ -96,14 +105,27 @@ def record_options(command: Command) -> Command:
         record_level: str | None,
         sample: float,
         redaction: Path | None,
+        recordings: str | None,
         **more: Any,
     ) -> Any:
-        choice = Choice(data=data_folder(data), level=record_level, sample=sample, policy=_policy(redaction))
+        choice = Choice(
+            data=data_folder(data),
+            level=record_level,
+            sample=sample,
+            policy=_policy(redaction),
+            store=recordings,
+        )
         return command(*arguments, choice=choice, **more)
 
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
     wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
     for option in (
+        click.option(
+            "--recordings",
+            metavar="URL",
+            envvar=STORE_VARIABLE,
+            help="Export recordings to this store, and not into the data folder.",
+        ),
         click.option(
             "--redaction",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -128,7 +150,7 @@ def record_options(command: Command) -> Command:
         ),
     ):
         wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]  # as it was, with four options more
+    return wrapped  # type: ignore[return-value]  # as it was, with five options more
 
 
 def _policy(path: Path | None) -> RedactionPolicy:
@@ -173,10 +195,24 @@ def check(choice: Choice) -> None:
 class Recorded:
     """Recorders for a host. `start` it in the host's loop; `finish` it when the host has stopped."""
 
-    def __init__(self, choice: Choice, *, origin: str = "run", hand: Hand = Threaded) -> None:
-        self._choice = choice
+    def __init__(
+        self,
+        choice: Choice,
+        *,
+        origin: str = "run",
+        hand: Hand = Threaded,
+        guarded: Callable[[Store], Store] = lambda store: store,
+        keeps: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """`guarded` may stand before the store, and refuse what must not be written there.
+
+        `keeps` says of a tenant whether its sessions may be recorded here: of others not even the spool has anything.
+        """
+        self._choice, self._guarded = choice, guarded
         self._spool = Spool(choice.data, hand=hand)
-        self._recorders = Recorders(self._spool, self._redactor, Sampling(rate=choice.sample), origin=origin)
+        self._recorders = Recorders(
+            self._spool, self._redactor, Sampling(rate=choice.sample), origin=origin, keeps=keeps
+        )
         self.opened: deque[Opened] = deque(maxlen=SESSIONS_NAMED)  # the sessions that were recorded
         self.exporter: Exporter | None = None
         self._store: Store | None = None
@@ -203,7 +239,9 @@ class Recorded:
             return
         self._spool.start()
         if export:
-            self._store = SqliteStore(self._choice.data / STORE_FILE)
+            url = self._choice.store
+            own = SqliteStore(self._choice.data / STORE_FILE) if url is None else store_at(url)
+            self._store = self._guarded(own)
             self.exporter = Exporter(self._store, self._spool)
             self._spool.on_sealed = self.exporter.sealed
             await self.exporter.adopt()
@@ -275,7 +313,7 @@ def export_rest(choice: Choice, told: Told = lambda _: None) -> int:
 
 def copy(choice: Choice, tenant_id: str, session_id: str, path: Path) -> None:
     """A recording as a file: whole for .rspp; for .jsonl its inputs, to be read, or fed to a kernel."""
-    where = Where(data=choice.data)
+    where = Where(data=choice.data, store=choice.store)
 
     async def raw(library: Library) -> bytes:
         return await library.raw(await library.find(session_id, tenant_id))

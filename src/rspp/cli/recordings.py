@@ -18,6 +18,7 @@ import msgspec
 from rspp.adapters.stores.sqlite import SqliteStore
 from rspp.contract.errors import RsppError
 from rspp.host.ports import Store
+from rspp.host.secrets import Secrets
 from rspp.testing.store import MemoryStore
 from rspp.timeline.access import Access, AccessDenied, AccessPolicy, Reason, os_user, own_machine
 from rspp.timeline.access import load as load_policy
@@ -30,6 +31,7 @@ from rspp.timeline.segments import SPOOL
 
 DATA_VARIABLE: Final = "RSPP_DATA"
 DATA_DEFAULT: Final = Path(".rspp")
+STORE_VARIABLE: Final = "RSPP_RECORDINGS"
 STORE_FILE: Final = "store.db"
 POLICY_FILE: Final = "access.yaml"
 RETENTION_FILE: Final = "retention.yaml"
@@ -47,6 +49,7 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     role: str = "operator"
     purpose: str = "debug"
+    store: str | None = None  # an address, where recordings are not exported into the data folder itself
 
 
 def data_folder(given: Path | None) -> Path:
@@ -55,12 +58,18 @@ def data_folder(given: Path | None) -> Path:
 
 
 def where_options(command: Command) -> Command:
-    """`--data`, `--tenant`, `--role`, `--purpose`: given to the command as one `where`."""
+    """`--data`, `--recordings`, `--tenant`, `--role`, `--purpose`: given to the command as one `where`."""
 
     def wrapped(
-        *arguments: Any, data: Path | None, tenant: str | None, role: str, purpose: str, **more: Any
+        *arguments: Any,
+        data: Path | None,
+        recordings: str | None,
+        tenant: str | None,
+        role: str,
+        purpose: str,
+        **more: Any,
     ) -> Any:
-        where = Where(data=data_folder(data), tenant=tenant, role=role, purpose=purpose)
+        where = Where(data=data_folder(data), tenant=tenant, role=role, purpose=purpose, store=recordings)
         return command(*arguments, where=where, **more)
 
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
@@ -77,10 +86,16 @@ def where_options(command: Command) -> Command:
             "--role", default="operator", show_default=True, help="Who asks: oncall, operator, compliance."
         ),
         click.option("--tenant", help="Whose session; without it your own machine's."),
+        click.option(
+            "--recordings",
+            metavar="URL",
+            envvar=STORE_VARIABLE,
+            help="The store that recordings were exported to, where it is not the data folder's own.",
+        ),
         click.option("--data", type=folder, help="Data folder; else $RSPP_DATA, else .rspp here."),
     ):
         wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]  # as it was, with four options more
+    return wrapped  # type: ignore[return-value]  # as it was, with five options more
 
 
 def load(reference: str, where: Where) -> Recording:
@@ -95,7 +110,7 @@ def load(reference: str, where: Where) -> Recording:
         raise click.ClickException(f"{reference}: {error}") from error
 
     async def main() -> Recording:
-        async with opened_store(where.data) as store:
+        async with opened_store(where.data, where.store) as store:
             library = Library(store, where.data)
             return (await _seen(library, await library.find(reference, where.tenant), store, where)).recording
 
@@ -106,7 +121,7 @@ def load_whole(reference: str, where: Where) -> bytes:
     """All records of the recording that is meant, as a file has them; refused to those who may not see all of it."""
 
     async def main() -> bytes:
-        async with opened_store(where.data) as store:
+        async with opened_store(where.data, where.store) as store:
             library = Library(store, where.data)
             found = await library.find(reference, where.tenant)
             seen = await _seen(library, found, store, where)
@@ -146,7 +161,7 @@ def in_library(where: Where, work: Callable[[Library], Awaitable[ResultT]]) -> R
     """Do something with the recordings of the data folder; what goes wrong is a click error that says what to do."""
 
     async def main() -> ResultT:
-        async with opened_store(where.data) as store:
+        async with opened_store(where.data, where.store) as store:
             return await work(Library(store, where.data))
 
     return _told(where, main)
@@ -167,14 +182,28 @@ def _told(where: Where, work: Callable[[], Coroutine[Any, Any, ResultT]]) -> Res
 
 
 @asynccontextmanager
-async def opened_store(data: Path) -> AsyncIterator[Store]:
-    """The store of a data folder; looking for recordings where there are none makes no files."""
-    path = data / STORE_FILE
-    store: Store = SqliteStore(path) if is_data_folder(data) else MemoryStore()
+async def opened_store(data: Path, url: str | None = None) -> AsyncIterator[Store]:
+    """The store at this address, else that of the data folder; looking where there are no recordings makes no files."""
+    url = url or os.environ.get(STORE_VARIABLE)
+    store: Store
+    if url:
+        store = store_at(url)
+    else:
+        store = SqliteStore(data / STORE_FILE) if is_data_folder(data) else MemoryStore()
     try:
         yield store
     finally:
         await store.close()
+
+
+def store_at(url: str) -> Store:
+    """A store by its address, or a usage error that says what is wrong with it."""
+    from rspp.control.stores import open_store  # noqa: PLC0415 - a replicated store needs what is not always installed
+
+    try:
+        return open_store(url, Secrets())
+    except RsppError as error:
+        raise click.UsageError(f"--recordings: {error.message}") from error
 
 
 def own_policy(data: Path) -> Path | None:

@@ -11,6 +11,7 @@ from rspp.cli.compose import Installed, Pipeline, installed, missing, pipeline_o
 from rspp.cli.output import Status, emit_json
 from rspp.cli.recorded import Choice, Recorded, check, copy, export_rest, record_options
 from rspp.cli.run_call import CallResult, Interruption, has_speech, run_call, script_of, write_call
+from rspp.cli.run_control_options import Given, control_options, controlled
 from rspp.cli.run_view import StderrProgress, live, logging_to_stderr, next_commands, show
 from rspp.cli.validate import read_layers
 from rspp.contract.errors import MisuseError, PeerFault
@@ -107,6 +108,7 @@ class During(click.ParamType[Interruption]):
 @click.option(
     "--token", metavar="env://NAME|file:///PATH", help="With --listen: callers must have this token."
 )
+@control_options
 @click.option("--verbose", "-v", is_flag=True, help="All logs, as JSON lines on stderr.")
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but errors.")
 @click.pass_context
@@ -128,6 +130,7 @@ def command(
     verbose: bool,
     quiet: bool,
     choice: Choice,
+    given: Given | None,
 ) -> None:
     """Run a pipeline: answer a recorded question, or take calls.
 
@@ -135,14 +138,21 @@ def command(
     turn with its stages. With --listen it serves WebSocket calls and a page for the microphone until SIGTERM.
     Every call is recorded (see --record-level), so that it can be looked at and replayed.
 
+    With --listen --control the process is its own control plane as well: the pipeline is published, versions are rolled
+    out and back, quotas and policies hold, over REST and `rspp control`. Without --keys for this machine alone.
+
     \b
     Examples:
         rspp run examples/voice-assistant.yaml --wav question.wav --out answer.wav
         rspp run pipeline.yaml --wav question.wav --interrupt stop.wav@1500 --json
         rspp run pipeline.yaml --listen 0.0.0.0:8080
+        rspp run pipeline.yaml --listen --control
     """
     if bool(wavs) == (listen is not None):
         raise click.UsageError("Say --wav FILE for one call from a recording, or --listen to take calls.")
+    if given is not None and listen is None:
+        raise click.UsageError("--control is for --listen: a call from a recording needs no control plane.")
+    wanted = controlled(given, listen, choice, token=token, layers=layers) if given and listen else None
     if record is not None and not choice.on:
         raise click.UsageError("--record writes a copy of a recording, and --record-level off makes none.")
     secrets = Secrets()
@@ -150,6 +160,21 @@ def command(
     try:
         here = installed(secrets=secrets)
         ready = prepared(context, pipeline, here, read_layers(layers), quiet=quiet, choice=choice)
+        if wanted is not None:
+            from rspp.cli.run_control import Asked, run  # noqa: PLC0415 - likewise
+
+            assert ready.graph is not None
+            asked = Asked(
+                path=pipeline,
+                graph=ready.graph,
+                wanted=wanted,
+                choice=choice,
+                drain_ms=drain_ms,
+                copies=record,
+                quiet=quiet,
+                verbose=verbose,
+            )
+            context.exit(run(asked, secrets))
         if listen is not None:
             from rspp.cli.run_listen import serve  # noqa: PLC0415 - a call from a file needs no server
 

@@ -125,7 +125,7 @@ async def _run(
     try:
         progress("")
         await transport.start(host)
-        task = transport.place(caller)
+        task = await transport.place(caller)
         if isinstance(loop, PacedLoop):
             loop.skip_when(lambda: not notes.owing)
         outcome = await _over(task, caller, timeout_s)

@@ -27,11 +27,11 @@ HTML: Final = "text/html; charset=utf-8"
 LEAST_DRAIN_MS: Final = 100
 
 
-def address_of(text: str) -> tuple[str, int]:
+def address_of(text: str, option: str = "--listen") -> tuple[str, int]:
     """HOST:PORT, :PORT or PORT; raises `click.UsageError`."""
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65_535:
-        raise click.UsageError(f"--listen takes HOST:PORT, not {text!r}")
+        raise click.UsageError(f"{option} takes HOST:PORT, not {text!r}")
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
@@ -56,7 +56,7 @@ def serve(
     settings = Settings(host=host, port=port)
     check(choice)
     recorded = Recorded(choice)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
             status = runner.run(_serve(pipeline, settings, drain_ms, recorded, token, quiet, beside))
         except MisuseError as error:
@@ -66,7 +66,7 @@ def serve(
     return status
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """The faster loop where it is installed."""
     try:
         import uvloop  # noqa: PLC0415 - not there on every system
@@ -88,7 +88,7 @@ async def _serve(
     assert pipeline.graph is not None
     assert pipeline.registry is not None
     progress = StderrProgress(quiet=quiet)
-    asked = _signals()
+    asked = signals()
     await recorded.start()
     settings_of_host = HostSettings(owns_process=True)
     host = Host(
@@ -139,7 +139,7 @@ def tell(transport: WebSocketTransport, pipeline: Pipeline) -> None:
     click.echo(f"talk to it at {web}/   (Ctrl+C ends it)")
 
 
-def _signals() -> asyncio.Queue[int]:
+def signals() -> asyncio.Queue[int]:
     """Each SIGTERM and SIGINT, as it comes; beyond the second there is nothing to add."""
     asked: asyncio.Queue[int] = asyncio.Queue(maxsize=4)
     loop = asyncio.get_running_loop()

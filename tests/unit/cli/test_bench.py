@@ -47,3 +47,12 @@ def test_a_script_that_the_kernel_does_not_follow_is_an_error_not_a_number(
     monkeypatch.setattr(bench_measure, "run_out", lambda *_: 1)
     with pytest.raises(RuntimeError, match="do not agree"):
         bench_measure.frame_costs(voice_template(), 100)
+
+
+def test_opening_sessions_under_one_authority_is_measured_and_leaves_nothing_behind() -> None:
+    result = CliRunner().invoke(bench.command, ["control", "--store", "sqlite", "--opens", "16", "--json"])
+    assert result.exit_code == 0, result.output
+    [figures] = json.loads(result.stdout)
+    assert figures["store"] == "sqlite"
+    assert 0 < figures["open"]["p50_ms"] <= figures["open"]["p99_ms"]
+    assert (figures["slots_left_over"], figures["leases_left_over"]) == (0, 0)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click import UsageError
+from click import ClickException, UsageError
 
 from rspp.cli.recorded import Choice, Recorded, Witness, check, export_rest
-from rspp.cli.recordings import Where, load
+from rspp.cli.recordings import STORE_FILE, Where, load
 from rspp.contract.words import RecordingLevel
 from rspp.host.ports import TellsSession, WatchesNodes
 from rspp.host.recorder import MemoryRecorder
@@ -45,6 +45,29 @@ def test_what_was_recorded_is_in_the_store_when_the_command_ends(tmp_path: Path)
     asyncio.run(main())
     assert load("s-1", Where(data=tmp_path)).whole
     assert not list(tmp_path.glob("spool/*/*/*.seg"))
+
+
+def test_recordings_that_go_to_another_store_outlive_the_data_folder(tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path / 'shared.db'}"
+    data = tmp_path / "data"
+
+    async def main() -> None:
+        recorded = Recorded(Choice(data=data, store=url))
+        await recorded.start()
+        await held(recorded)
+        assert await recorded.finish() == 0
+
+    asyncio.run(main())
+    assert not (data / STORE_FILE).exists()
+    assert load("s-1", Where(data=tmp_path / "another machine", store=url)).whole
+    with pytest.raises(ClickException, match="no recording"):
+        load("s-1", Where(data=data))
+
+
+@pytest.mark.parametrize("url", ["nats://", "file:///x", "sqlite://relative.db"])
+def test_the_address_of_a_store_that_is_none_is_wrong_usage(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UsageError, match="--recordings"):
+        load("s-1", Where(data=tmp_path, store=url))
 
 
 def test_what_could_not_be_exported_in_time_is_said_and_exported_by_the_next_start(tmp_path: Path) -> None:

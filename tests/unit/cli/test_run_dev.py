@@ -125,10 +125,10 @@ class Desk:
         self.recorders.append(Spoken())
         return self.recorders[-1]
 
-    def call(self, questions: int = 1) -> asyncio.Task[CallerOutcome]:
+    async def call(self, questions: int = 1) -> asyncio.Task[CallerOutcome]:
         question = ask("q", Sound(tone(300, 16_000, 9_000), 16_000))
         steps: list[Step] = [question, UntilAnswered()] * questions
-        return self.transport.place(Caller(steps, self.clock))
+        return await self.transport.place(Caller(steps, self.clock))
 
 
 @pytest.fixture
@@ -140,11 +140,11 @@ def desk(tmp_path: Path) -> Desk:
 
 def test_new_calls_take_the_new_version_and_running_calls_keep_theirs(desk: Desk) -> None:
     async def body(desk: Desk) -> None:
-        running = desk.call()
+        running = await desk.call()
         await asyncio.sleep(0.5)
         desk.write(SPEC.replace("ANSWER", "The new answer."))
         assert await desk.reload.look(desk.host)
-        await asyncio.gather(running, desk.call())
+        await asyncio.gather(running, await desk.call())
         assert not await desk.reload.look(desk.host)
 
     desk.run(body)
@@ -164,10 +164,10 @@ def test_a_broken_edit_is_told_and_the_old_version_stays(desk: Desk, text: str, 
     async def body(desk: Desk) -> None:
         desk.write(text)
         assert not await desk.reload.look(desk.host)
-        await desk.call()
+        await (await desk.call())
         desk.write(SPEC.replace("ANSWER", "Mended."))
         assert await desk.reload.look(desk.host)
-        await desk.call()
+        await (await desk.call())
 
     desk.run(body)
     assert any(told in line for line in desk.said)
@@ -190,11 +190,11 @@ def test_a_running_call_keeps_the_nodes_it_began_with(desk: Desk) -> None:
     desk.write(WITH_NODE)
 
     async def body(desk: Desk) -> None:
-        running = desk.call(questions=2)
+        running = await desk.call(questions=2)
         await asyncio.sleep(3)
         module.write_text(NODE.replace("SIGNATURE", "Quite new."))
         assert await desk.reload.look(desk.host)
-        await asyncio.gather(running, desk.call())
+        await asyncio.gather(running, await desk.call())
 
     desk.run(body)
     old, new = (recorder.texts for recorder in desk.recorders)
