@@ -60,7 +60,7 @@ async def call(folder: Path) -> bytes:
     caller = Caller(steps, clock)
     try:
         await transport.start(host)
-        await asyncio.wait_for(transport.place(caller), CALL_S_MAX)
+        await asyncio.wait_for(await transport.place(caller), CALL_S_MAX)
     finally:
         await transport.stop("test_over")
         await host.stop()

@@ -273,7 +273,7 @@ def test_each_kind_of_hostile_client_is_closed_by_its_name_and_the_others_talk_o
         over.set()
         await asyncio.gather(*talkers)
         await eventually(lambda: not host.sessions)
-        await eventually(lambda: not transport._callers and not transport._sittings)
+        await eventually(lambda: not transport._callers and not transport.sittings)
         await eventually(lambda: _files() <= files)
         await transport.stop("test over")
         assert await host.stop() == []

