@@ -3,7 +3,7 @@
 # The toolchain lives in .venv and is exactly requirements.lock: every package by version and hash.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check static bench features format lint types docs lock clean
+.PHONY: help setup demo test proofs check static bench features format lint types docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,8 +29,11 @@ $(STAMP): requirements.lock pyproject.toml tools/bootstrap.sh
 demo: setup  ## a real conversation with local models, interrupted; LISTEN=1 then takes calls at a page
 	@$(BIN)/rspp demo $(if $(LISTEN),--listen 127.0.0.1:8080)
 
-test: static  ## the static checks, then every test
-	$(BIN)/pytest -q -n $(WORKERS)
+test: static  ## the static checks, then every test but those of `make proofs`
+	$(BIN)/pytest -q -n $(WORKERS) -m "not long"
+
+proofs: setup  ## the tests that need a whole fleet of processes, one after the other; some need root
+	$(BIN)/pytest -q -m long
 
 check: static  ## the static checks, then the fast tests
 	$(BIN)/pytest -q -n $(WORKERS) -m "not slow"
