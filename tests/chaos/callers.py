@@ -131,7 +131,8 @@ class Caller:
     def _told(self, told: Told) -> None:
         """The turn that counts is the last one that was opened since the question: its end is the question's."""
         if told.signal == "duplicate_dropped" and self._asked:
-            self._said_again_at = time.monotonic()
+            # A turn that was opened for it on the last line does not end on this one.
+            self._said_again_at, self._turn_id = time.monotonic(), None
         elif told.signal == "turn_open" and self._asked:
             self._turn_id, self._commit = told.turn_id, False
         elif told.turn_id is not None and told.turn_id == self._turn_id:
