@@ -3,12 +3,14 @@
 # The toolchain lives in .venv and is exactly requirements.lock: every package by version and hash.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test proofs check static bench features format lint types docs lock clean
+.PHONY: help setup web page demo test proofs check static bench features format lint types docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.rspp-installed
+WEB := src/rspp/server/web/index.html
+WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 # Two workers fit the smallest machine we support; more of them do not make a short suite shorter.
 WORKERS ?= 2
 
@@ -26,7 +28,14 @@ $(STAMP): requirements.lock pyproject.toml tools/bootstrap.sh
 	@PYTHON=$(PYTHON) VENV=$(VENV) bash tools/bootstrap.sh
 	@touch $@
 
-demo: setup  ## a real conversation with local models, interrupted; LISTEN=1 then takes calls at a page
+web: $(WEB)  ## build the operator's console into the package (nothing to do when it already is)
+
+$(WEB): $(WEB_SOURCES) tools/web.sh | $(STAMP)
+	@VENV=$(VENV) bash tools/web.sh ci
+	@VENV=$(VENV) bash tools/web.sh run build
+	@touch $@
+
+demo: setup web  ## a real conversation with local models, interrupted; LISTEN=1 then takes calls at a page
 	@$(BIN)/rspp demo $(if $(LISTEN),--listen 127.0.0.1:8080)
 
 test: static  ## the static checks, then every test but those of `make proofs`
@@ -38,7 +47,7 @@ proofs: setup  ## the tests that need a whole fleet of processes, one after the 
 check: static  ## the static checks, then the fast tests
 	$(BIN)/pytest -q -n $(WORKERS) -m "not slow"
 
-static: lint types
+static: lint types page
 
 lint: setup  ## format, lint and import rules
 	$(BIN)/ruff format --check .
@@ -47,6 +56,10 @@ lint: setup  ## format, lint and import rules
 
 types: setup  ## the strict type check
 	$(BIN)/mypy
+
+page: setup web  ## check the console's types and its own tests
+	@VENV=$(VENV) bash tools/web.sh run check
+	@VENV=$(VENV) bash tools/web.sh test
 
 format: setup  ## rewrite files into the format that lint asks for
 	$(BIN)/ruff format .
@@ -68,4 +81,4 @@ lock: setup  ## resolve the dependencies anew into requirements.lock
 	VENV=$(VENV) bash tools/lock.sh
 
 clean:  ## remove the toolchain and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) web/node_modules src/rspp/server/web .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build

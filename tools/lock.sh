@@ -5,6 +5,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-"${VENV:-.venv}/bin/uv" pip compile pyproject.toml --group dev --extra local --extra opus --extra parquet --extra cluster --output-file requirements.lock --quiet \
+"${VENV:-.venv}/bin/uv" pip compile pyproject.toml --group dev --extra local --extra opus --extra parquet --extra cluster --extra console --extra telemetry --output-file requirements.lock --quiet \
     --universal --python-version 3.11 --generate-hashes --upgrade \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links
