@@ -219,6 +219,7 @@ def routed() -> Rig:
     rig.give(i.NodeRaised("segmenter", "Killed"))
     rig.give(i.NodeRaised("digits", "Killed"))
     rig.advance(2_000)
+    rig.give(i.CircuitReset("llm-a"))
     rig.give(i.DebugSwitched(on=True))
     rig.control("digit", value="2")
     rig.give(i.CloseRequested("bye"))

@@ -145,6 +145,7 @@ from_the_platform = st.one_of(
     st.builds(i.EvidenceStored, NAMES, st.booleans(), st.none() | NAMES),
     st.builds(i.RecorderPressed, st.sampled_from([0.0, 0.85, 0.95, 7.0]), st.sampled_from([0, 3_000, -1])),
     st.builds(i.DurableAttached, durables, st.integers(6, 8)),
+    st.builds(i.CircuitReset, st.sampled_from(["llm-a", "stt-a", "nobody"])),
     st.builds(i.PoolChanged, st.sampled_from(["open", "open", "saturated", "closed", "?"])),
     st.builds(i.ClockObserved, st.integers(-1, 2 * 10**18), st.integers(-1, 10**6)),
     st.builds(i.FactChanged, NAMES, VALUES),

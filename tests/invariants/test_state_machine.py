@@ -26,6 +26,8 @@ from rspp.spec.graph import GraphDefinition
 from rspp.testing.rig import FRAME, Rig, replayed
 from tests.invariants import strategies as given_by
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 EVERY_BUFFER: Final = Path(__file__).parents[1] / "specs" / "good" / "every-buffer.yaml"
 GRAPHS: Final[dict[str, GraphDefinition]] = {
     "voice": voice_template(),
@@ -256,6 +258,7 @@ def test_a_session_played_by_chance_stays_whole() -> None:
     play(examples=60, steps=40)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_many_long_sessions_played_by_chance_stay_whole() -> None:
     play(examples=250, steps=100)

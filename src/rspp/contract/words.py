@@ -139,6 +139,14 @@ class OutcomeClass(StrEnum):
     CANCELLED = "cancelled"
 
 
+class InBand(StrEnum):
+    """Which metrics a session emits among its own events."""
+
+    OFF = "off"
+    TURNS = "turns"  # of each turn, how long its first output took
+    ALL = "all"  # of each node and edge as well
+
+
 class AbortReason(StrEnum):
     AUTHORITY_LOSS = "authority_loss"
     CANCELLED = "cancelled"

@@ -14,7 +14,7 @@ unconfirmed turn, a hold, a cut line), and so does the producer that it blocks. 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -60,6 +60,12 @@ class Crossed(msgspec.Struct, frozen=True, gc=False):
 Notice = Dropped | Cut | Crossed
 
 
+class Waits(Protocol):
+    """Who wants to know how long items waited. It decides nothing and hears of nothing else."""
+
+    def record(self, value: int, /) -> None: ...
+
+
 def size_of(event: Event) -> int:
     """What an item weighs against the byte bound."""
     payload = event.payload
@@ -102,6 +108,8 @@ class EdgeQueue:
         "saturated",
         "stale",
         "sync",
+        "waited_max",
+        "waits",
     )
 
     def __init__(self, edge_id: str, policy: BufferPolicy, patient: bool = False) -> None:
@@ -119,7 +127,8 @@ class EdgeQueue:
         self.blocked_since: int | None = None
         self._last_release = -(1 << 62)
         self._sampled = 0
-        self.dropped = self.merged = self.stale = self.depth_max = 0
+        self.dropped = self.merged = self.stale = self.depth_max = self.waited_max = 0
+        self.waits: Waits | None = None
         self.adopt(policy)
 
     def adopt(self, policy: BufferPolicy) -> None:
@@ -284,6 +293,11 @@ class EdgeQueue:
         if event is not None:
             self._take(now)
             self._last_release = now
+            waited = now - event.at
+            if waited > self.waited_max:
+                self.waited_max = waited
+            if self.waits is not None:
+                self.waits.record(waited)
         return event
 
     def _released(self, now: int) -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Final, Protocol
 
 from rspp.contract import emitters
-from rspp.contract.event import Event, Text
+from rspp.contract.event import NS_PER_MS, Event, Text
 from rspp.contract.signals import SignalName
 from rspp.contract.words import AbortReason, CancelScope, OutcomeClass
 from rspp.kernel.admission import Admission
@@ -19,6 +19,7 @@ from rspp.kernel.desk import Desk
 from rspp.kernel.effects import Message
 from rspp.kernel.flags import Flag
 from rspp.kernel.graph import EdgeRun, Graph, NodeRun
+from rspp.kernel.metering import Metering
 from rspp.kernel.turn import Turn
 from rspp.spec.graph import Lifetime, NodeDefinition, Role
 
@@ -46,6 +47,7 @@ class CallBook:
     """All calls of one session."""
 
     graph: Graph  # attached once it is built, before anything is begun
+    metering: Metering  # likewise
 
     def __init__(self, desk: Desk, admission: Admission, owner: Owner) -> None:
         self._desk = desk
@@ -134,6 +136,11 @@ class CallBook:
             attempts=call.attempt,
             provider=call.provider,
         )
+        self.metering.called(call)
+        if desk.debugging():
+            took_ms = (desk.now - call.started_at) // NS_PER_MS
+            how = f"{outcome.value} after {took_ms} ms, {call.attempt} attempts, {call.produced} chunks"
+            desk.remark(f"{call.id} of {call.provider}: {how}", call.scope, node.id)
         if self.current.get(node.id) is call:
             del self.current[node.id]
         self._forget()

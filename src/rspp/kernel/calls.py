@@ -277,6 +277,11 @@ class Circuits:
         if circuit is not None:
             circuit.probing = False
 
+    def reset(self, provider: str) -> bool:
+        """Forget every failure of it; was it cut off? A probe that is on its way is a call like any other then."""
+        circuit = self._book.pop(provider, None)
+        return circuit is not None and circuit.open_until > 0
+
     def open_at(self, now: int) -> frozenset[str]:
         """The providers not to be called now."""
         return frozenset(

@@ -274,6 +274,12 @@ class Commands:
         self._desk.learn({received.name: received.value})
         self._kernel.graph.facts_changed()
 
+    def measured(self, received: i.NodeMeasured) -> None:
+        k = self._kernel
+        turn = k.turn()
+        k.metering.stepped(received.node_id, received.elapsed_ms, turn.scope if turn else None)
+        k.steps.measured(received.node_id, received.elapsed_ms, received.turn_ms)
+
     def debug(self, received: i.DebugSwitched) -> None:
         desk = self._desk
         desk.debug_until = (received.until or 1 << 62) if received.on else None

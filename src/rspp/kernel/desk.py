@@ -11,14 +11,14 @@ from typing import Final
 
 from rspp.contract import emitters
 from rspp.contract.decisions import DecisionOutcome, OutcomeKind, OutcomeScope, Phase
-from rspp.contract.event import Event, Payload, Sample, Scope, SeqRange, Signal, Sync
+from rspp.contract.event import Event, Note, Payload, Sample, Scope, SeqRange, Signal, Sync
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.contract.signals import SignalName
 from rspp.contract.transitions import Transition
-from rspp.contract.words import CancelScope, EventKind, Lane, PayloadClass
+from rspp.contract.words import CancelScope, EventKind, InBand, Lane, PayloadClass
 from rspp.kernel.effects import Announce, Effect, Observe, Record
 from rspp.kernel.fences import Fences
-from rspp.kernel.flags import resolve
+from rspp.kernel.flags import Flag, resolve
 from rspp.kernel.lanes import Outbox
 from rspp.kernel.snapshot import OpenRequest
 from rspp.kernel.timebase import Timebase
@@ -27,6 +27,8 @@ from rspp.spec.graph import GraphDefinition
 TimerKey = tuple[str, str]
 
 NEVER: Final = 1 << 62
+# Above all numbers that a session gives to what matters, and still a number that every reader of JSON keeps whole.
+TELEMETRY_FROM: Final = 1 << 51
 FACTS_MAX: Final = 256
 Detail = dict[str, str | int | float | bool | None]
 
@@ -43,6 +45,7 @@ class Desk:
         "graph",
         "metrics",
         "now",
+        "numbered_apart",
         "outbox",
         "policies",
         "request",
@@ -75,7 +78,10 @@ class Desk:
         self._deadline: int | None = NEVER
         self.facts: dict[str, str | int | float | bool] = {}
         self.debug_until: int | None = NEVER if request.debug else None
-        self.metrics = True
+        self.metrics = request.metrics is not InBand.OFF
+        # The number of the last piece of telemetry; None where that is the session's own.
+        apart = Flag.TELEMETRY_NUMBERED_APART in self.flags
+        self.numbered_apart = TELEMETRY_FROM + self.sequence if apart else None
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
@@ -256,14 +262,49 @@ class Desk:
         return self.debug_until is not None and self.now < self.debug_until
 
     def offer_telemetry(
-        self, kind: EventKind, payload: Payload, scope: Scope | None, node_id: str | None
+        self,
+        kind: EventKind,
+        payload: Payload,
+        scope: Scope | None,
+        node_id: str | None,
+        edge_id: str | None = None,
     ) -> None:
-        """Offer a sample or a remark; it is shed before anything else is delayed."""
-        event = self.event(kind, payload, PayloadClass.METADATA, scope, node_id)
+        """Offer a sample or a remark, if this session emits such; it is shed before anything else is delayed."""
+        if kind is EventKind.METRICS and not self.metrics:
+            return
+        if self.numbered_apart is None:
+            self.sequence += 1
+            number = self.sequence
+        else:
+            self.numbered_apart += 1
+            number = self.numbered_apart
+        generation = self.fences.generation
+        event = Event(
+            scope or self.scope,
+            kind,
+            number,
+            self.now,
+            payload,
+            PayloadClass.METADATA,
+            generation,
+            node_id,
+            edge_id,
+        )
         self.outbox.telemetry(Observe(event))
 
     def observe(
-        self, name: str, value: float, unit: str, scope: Scope | None = None, node_id: str | None = None
+        self,
+        name: str,
+        value: float,
+        unit: str,
+        scope: Scope | None = None,
+        node_id: str | None = None,
+        *,
+        edge_id: str | None = None,
     ) -> None:
-        if self.metrics:
-            self.offer_telemetry(EventKind.METRICS, Sample(name, float(value), unit), scope, node_id)
+        self.offer_telemetry(EventKind.METRICS, Sample(name, float(value), unit), scope, node_id, edge_id)
+
+    def remark(self, message: str, scope: Scope | None = None, node_id: str | None = None) -> None:
+        """Say something to whoever debugs this session; to nobody otherwise."""
+        if self.debugging() and self.numbered_apart is not None:
+            self.offer_telemetry(EventKind.DEBUG, Note(message), scope, node_id)

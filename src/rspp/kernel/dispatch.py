@@ -45,6 +45,8 @@ class Dispatch:
             self._invoke(node, event)
         elif not self._desk.outbox.data(Feed(call.id, event)):
             self._shed(edge, event)
+        elif self._book.metering.on and call.modality != "stt":  # that is asked for its words, and says so
+            self._book.metering.asked(call)
 
     def _shed(self, edge: EdgeRun, event: Event) -> None:
         """The data lane out of the kernel is full: what cannot go is accounted for."""
@@ -198,6 +200,20 @@ class Dispatch:
         self._desk.arm(
             "call.restart", self._desk.now + self._book.policy.circuit_cooldown_ms * NS_PER_MS, node.id
         )
+
+    def circuit_reset(self, provider: str) -> None:
+        """An operator vouches for the provider: it is called again, and a stream that waits for its time begins at once."""
+        desk = self._desk
+        if self._book.circuits.reset(provider):
+            desk.announce(
+                SignalName.CIRCUIT_EVENT, emitters.CALLS, reason="closed", provider=provider, cause="reset"
+            )
+        waiting = [subject for kind, subject in desk.timers if kind == "call.restart"]
+        for node_id in waiting:
+            node = self._book.graph.nodes[node_id]
+            if provider in self._candidates(node.definition.modality or node.definition.type, None):
+                desk.disarm("call.restart", node_id)
+                self.restart_due(node_id)
 
     def restart_due(self, node_id: str) -> None:
         node = self._book.graph.nodes[node_id]

@@ -30,6 +30,9 @@ class Flag(IntEnum):
     # Without it a session that has lost its authority while its caller still hears an answer waits for the end of that
     # answer, of which nothing more may be sent. With it it ends at once, and its caller may go where it goes on.
     ENDS_WITH_ITS_AUTHORITY = 6
+    # Without it a metric or a debug remark takes a number of the session's own sequence, so that whoever debugs sees the
+    # others' numbers move. With it telemetry is numbered apart, and everything else is the same with it and without.
+    TELEMETRY_NUMBERED_APART = 7
 
 
 CURRENT: Final = tuple(sorted(int(flag) for flag in Flag))

@@ -40,6 +40,7 @@ class EdgeRun:
         "definition",
         "gate",
         "id",
+        "passed",
         "plain",
         "queue",
         "target",
@@ -60,6 +61,7 @@ class EdgeRun:
         self.target = target
         self.turn_scoped = turn_scoped
         self.when = definition.when
+        self.passed = 0  # events that did not wait here at all
         self.xoff = False
         self.upstream: tuple[NodeRun, ...] = ()
         # Nothing to ask before an event may pass straight through.
@@ -153,6 +155,7 @@ class Graph:
             queue = edge.queue
             if edge.plain and not queue.items and not queue.parked and edge.target.open:
                 if event.generation >= queue.floor:
+                    edge.passed += 1
                     edge.target.taker.take(edge.target, edge, event)  # type: ignore[union-attr]
                 wanted = True
             elif edge.when is None or self._wanted(edge, event):

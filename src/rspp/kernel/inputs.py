@@ -210,6 +210,12 @@ class NodeRaised(Input, frozen=True, tag="node_raised"):
     error: str
 
 
+class CircuitReset(Input, frozen=True, tag="circuit_reset"):
+    """An operator says that a provider is well again: whatever its failures were, it may be called."""
+
+    provider: str
+
+
 class PoolChanged(Input, frozen=True, tag="pool_changed"):
     """`state` is open, saturated or closed."""
 
@@ -264,6 +270,7 @@ AnyInput = (
     | DurableAttached
     | NodeMeasured
     | NodeRaised
+    | CircuitReset
     | PoolChanged
     | ClockObserved
     | FactChanged

@@ -136,6 +136,8 @@ class Results:
                 EventKind.TEXT, text, PayloadClass.TEXT_RAW, call.scope, node.id, None, call.id
             )
             self._book.graph.push(node, "partial", event)
+        if text.final:
+            self._book.metering.answered(call.node_id)
         self._book.owner.transcript(text)
 
     def finished(self, call_id: str, attempt: int, tokens: int) -> None:

@@ -36,6 +36,7 @@ from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.levels import Change, RecordingLevels
 from rspp.kernel.lifecycle import SessionTrigger
 from rspp.kernel.memory import CONVERSATION, Conversation, sent_text
+from rspp.kernel.metering import Metering
 from rspp.kernel.placement import Placement
 from rspp.kernel.prelude import Prelude
 from rspp.kernel.snapshot import OpenRequest
@@ -85,6 +86,7 @@ class SessionKernel:
         self.placement = Placement(desk, self.authority, self.state, self)
         self.commands = Commands(desk, self)
         self.graph = Graph(desk, self.work.throttle, self.egress.arrived)
+        self.metering = self.work.book.metering = Metering(desk, self.graph)
         self._wire()
         self._degraded: dict[str, str] = {}
         # Of turns that ended with their authority; bounded: by the keys in force.
@@ -216,7 +218,12 @@ class SessionKernel:
             event = self.gateway.next_held()
 
     def scored(self, received: i.SpeechScored) -> None:
+        self.metering.scored("vad")
         self.prelude.scored(received.probability)
+
+    def end_scored(self, received: i.EndOfTurnScored) -> None:
+        self.metering.scored("end_of_turn")
+        self.prelude.end_scored(received.probability)
 
     def ingest(self, port: str, event: Event) -> None:
         """Let an event that is not audio enter the graph."""
@@ -384,6 +391,9 @@ class SessionKernel:
         if turn.first_output_at is not None:
             waited_ms = (turn.first_output_at - turn.opened_at) // 1_000_000
             desk.observe("turn_first_output_ms", waited_ms, "ms", turn.scope)
+        self.metering.turn_closed(turn.scope)
+        if desk.debugging():
+            desk.remark(f"{turn.id} {turn.terminal}: {turn.terminal_reason or 'whole'}", turn.scope)
         change = self.levels.turn_boundary(desk.now)
         if change is not None:
             self.level_changed(change)

@@ -12,7 +12,7 @@ from rspp.contract.plan import (
     RecordingPolicy,
     SnapshotProvenance,
 )
-from rspp.contract.words import AdaptiveAction
+from rspp.contract.words import AdaptiveAction, InBand
 
 
 class PolicyBlocks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,5 +82,6 @@ class OpenRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     resume: Durable | None = None
     flags: tuple[int, ...] | None = None
     debug: bool = False
+    metrics: InBand = InBand.TURNS
     reports_playback: bool = True
     next_turn: int = 1

@@ -65,6 +65,7 @@ class Work:
             if call.modality != "stt" or not call.live:
                 continue
             desk.outbox.work(EndFeed(call.id, last=False))
+            self.book.metering.asked(call)
             if call.state is CallState.STREAMING:
                 call.owed += 1
                 if call.owed == UNANSWERED_MAX:
