@@ -12,19 +12,22 @@ import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from rspp.contract.event import Signal
-from rspp.contract.words import CORE_SCHEMA_VERSION, CancelReason, CancelScope, Lane
+from rspp.contract.words import CORE_SCHEMA_VERSION, CancelReason, CancelScope, InBand, Lane
 from rspp.host.alerts import Alert
 from rspp.host.clock import MachineClock
 from rspp.host.collector import Collector
 from rspp.host.durable import StateWriter
+from rspp.host.log_scope import LogScope
+from rspp.host.logs import count_in, writers
 from rspp.host.meters import Meters
 from rspp.host.overhead import Overhead, Sink, StoreSink
+from rspp.host.pipeline_meters import Board
 from rspp.host.places import Places
 from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Grant, Line, Recorder, Refused, Store
 from rspp.host.providers import Providers, Readiness
@@ -32,10 +35,12 @@ from rspp.host.recorder import MemoryRecorder
 from rspp.host.registry import Registry
 from rspp.host.scheduler import FairScheduler, LaneScheduler
 from rspp.host.session import LiveSession
+from rspp.host.session_meters import SessionMeters
 from rspp.host.snapshots import SnapshotSource, alone
 from rspp.host.tasks import TaskScope
 from rspp.host.timer import Timer
 from rspp.host.watchdog import Blame, Running, Watchdog
+from rspp.host.watching import Watches, made_by
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.snapshot import ClockAnchor, OpenRequest
@@ -71,6 +76,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     # The host has the process to itself: it decides when garbage is collected and how often threads take turns.
     owns_process: bool = False
     debug: bool = False
+    metrics: InBand = InBand.TURNS  # which metrics new sessions emit among their events
     flags: tuple[int, ...] | None = None  # behaviour flags of new sessions; None is today's
 
 
@@ -98,11 +104,11 @@ class Host:
         state: StateWriter | None = None,
         overhead_to: Sink | None = None,
         meters: Meters | None = None,
+        watches: Sequence[Watches] = (),
     ) -> None:
         self.settings = settings or HostSettings()
         self.registry = registry
         self.clock: Clock = clock or MachineClock()
-        self.providers = Providers(registry, self._blame)
         self.places = Places()
         self.sessions: dict[str, LiveSession] = {}
         self.draining = False
@@ -111,6 +117,9 @@ class Host:
         self.blamed: dict[str, int] = {}
         self.running = Running()
         self.meters = meters or Meters()
+        self.providers = Providers(registry, self._blame, self.meters)
+        self.board = Board(self.meters, self._waiting_in)
+        self._watches = tuple(watches)
         self.watchdog = Watchdog(
             self.running,
             on_blocked=self._blocked,
@@ -158,6 +167,7 @@ class Host:
     async def start(self) -> list[Readiness]:
         """Be ready for callers; says which providers are."""
         self.loop = asyncio.get_running_loop()
+        self._scope = LogScope(self)
         self.timer = Timer(self.loop, self.clock.now)
         self.tasks = TaskScope(self.loop, self._blame)
         self.tasks.spawn(self._refresh(), "host:snapshots")
@@ -171,6 +181,9 @@ class Host:
             self._collector.start()
             self._collector.freeze_after_warmup()
         self.watchdog.start()
+        count_in(self.meters)
+        for writer in writers():
+            writer.about(self._scope)
         return ready
 
     async def drain(self, deadline_ms: int) -> int:
@@ -193,6 +206,8 @@ class Host:
         await self.providers.close()
         self.timer.close()
         self.watchdog.stop()
+        for writer in writers():
+            writer.no_more_about(self._scope)
         if self._collector is not None:
             self._collector.stop()
         return leaked
@@ -237,6 +252,7 @@ class Host:
             anchor=ClockAnchor(monotonic=now, wall=self.clock.wall()),
             snapshot=self._snapshots(now, bootstrap.tenant_id, graph),
             debug=self.settings.debug,
+            metrics=self.settings.metrics,
             flags=self.settings.flags,
             reports_playback=bootstrap.playback_reports,
         )
@@ -267,6 +283,7 @@ class Host:
             snapshot=grant.snapshot,
             resume=grant.durable,
             debug=self.settings.debug,
+            metrics=self.settings.metrics,
             flags=self.settings.flags,
             reports_playback=playback_reports,
         )
@@ -289,6 +306,11 @@ class Host:
         return self.ingest(
             session_id, i.ControlReceived("cancel", 0, idempotency_key=key, scope=scope, reason=reason.value)
         )
+
+    def debug(self, session_id: str, for_ms: int) -> bool:
+        """Have a session tell more of itself until then; 0 ends that now. False if there is no such session, or no room."""
+        until = self.clock.now() + for_ms * NS_PER_MS
+        return self.ingest(session_id, i.DebugSwitched(for_ms > 0, until if for_ms > 0 else None))
 
     async def close_session(self, session_id: str, reason: str = "closed", *, drain: bool = True) -> str:
         """Close a session; it is over when this returns, by its deadlines at the latest. Says why it ended."""
@@ -339,7 +361,10 @@ class Host:
     def _seat(self, request: OpenRequest, graph: GraphDefinition, line: Line) -> LiveSession:
         try:
             recorder = self._recorders(request.session_id)
-            session = LiveSession(self, request, graph, self.registry.nodes, line, recorder)
+            mine = self.board.of(graph)
+            meters = SessionMeters(self.board, mine, request.session_id, graph, self.running)
+            watchers = (meters, *made_by(self._watches, request, graph, self._blame))
+            session = LiveSession(self, request, graph, self.registry.nodes, line, recorder, mine, watchers)
         except (Exception, SystemExit) as error:  # a node's constructor costs its own caller, and nobody else
             self._blame("session", error, request.session_id)
             why = f"its nodes or its recorder could not be made: {type(error).__name__}"
@@ -447,6 +472,9 @@ class Host:
             provider=str(told.get("provider")),
             outcome=str(told.get("outcome")),
         ).add()
+
+    def _waiting_in(self, lane: Lane) -> int:
+        return sum(session.waiting_in(lane) for session in self.sessions.values())
 
     def blame(self, session: LiveSession, what: str, error: BaseException) -> None:
         self._blame(what, error, session.session_id)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,9 @@ from typing import Final
 import msgspec
 
 from rspp.contract.event import Event, Sample
+from rspp.contract.surface import Row
 from rspp.contract.words import CancelMode, CancelReason, OutcomeClass
+from rspp.host.isolation_fates import Fates
 from rspp.host.isolation_process import Process
 from rspp.host.isolation_worker import (
     FEED_EVENTS_MAX,
@@ -108,6 +111,7 @@ class Isolation:
         self._slots: dict[tuple[str, str], _Slot] = {}  # bounded: by workers_max
         self.processes: set[Process] = set()  # those that live, however short a time they still have
         self._tasks: set[asyncio.Task[None]] = set()
+        self.fates = Fates(time.monotonic)
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -146,6 +150,10 @@ class Isolation:
                 del self._slots[key]
                 slot.stop()
 
+    def rows(self) -> list[Row]:
+        """How each type of node fares that has processes here, or had one that ended."""
+        return self.fates.rows(slot.node_type for slot in self._slots.values())
+
     # ---- workers ---------------------------------------------------------------------------------------------------
 
     def _slot(self, request: CallRequest) -> _Slot:
@@ -157,7 +165,7 @@ class Isolation:
         if slot is None:
             load = self._load(request)
             self._make_room()
-            slot = self._slots[key] = _Slot(self, key, framed(load))
+            slot = self._slots[key] = _Slot(self, key, framed(load), load.node.type)
         return slot
 
     def _load(self, request: CallRequest) -> Load:
@@ -218,7 +226,8 @@ class Isolation:
 class _Slot:
     """One node of one session. Events go to its worker in order; each is answered, or its call fails."""
 
-    def __init__(self, owner: Isolation, key: tuple[str, str], load: bytes) -> None:
+    def __init__(self, owner: Isolation, key: tuple[str, str], load: bytes, node_type: str) -> None:
+        self.node_type = node_type
         self._owner = owner
         self._key = key
         self._load = load
@@ -345,6 +354,7 @@ class _Slot:
         if report.error == "MemoryError":
             # Its heap is full, and would be for the next event as well.
             self.forget()
+            self._owner.fates.ended(self.node_type, "isolated_memory_limit")
             call.exceeded("isolated_memory_limit")
         elif report.hook == "init":
             call.fail(_failure("isolated_load_failed", f"the node could not be made: {report.error}"))
@@ -365,6 +375,7 @@ class _Slot:
 
     def _blame(self, reason: str) -> None:
         self._given_bytes = 0
+        self._owner.fates.ended(self.node_type, reason)
         first = next(iter(self.takes.values()), None)
         if first is not None:
             call = first[0]

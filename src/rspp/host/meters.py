@@ -13,10 +13,19 @@ never sessions or callers, so the number of series is small; past `SERIES_MAX` a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from math import isfinite
 from typing import Final, TypeVar
 
 import msgspec
+
+from rspp.host.metric_names import bounds_of, is_declared
+
+log = logging.getLogger("rspp.host")
 
 SERIES_MAX: Final = 4096
 OVERFLOW: Final = (("overflow", "true"),)
@@ -58,6 +67,14 @@ class Summary(msgspec.Struct, frozen=True, gc=False):
     largest: int | None
 
 
+class Exemplar(msgspec.Struct, frozen=True, gc=False):
+    """Of whom one of the values was: labels name no session, and this joins a histogram to the session's own record."""
+
+    value: int
+    session_id: str
+    turn_id: str
+
+
 class Counter:
     """Counts up; `value` may be raised in place where a call would cost too much."""
 
@@ -70,16 +87,22 @@ class Counter:
         self.value += amount
 
 
+_NOTHING: Final = Summary(0, 0, None, None, None, None)
+
+
 class Histogram:
     """A log-linear histogram: quantiles err upwards, by less than 1/32; the largest value is exact."""
 
-    __slots__ = ("_buckets", "count", "largest", "total")
+    __slots__ = ("_buckets", "_seen", "count", "exemplar", "largest", "total")
 
     def __init__(self) -> None:
         self._buckets = [0] * _BUCKETS
+        # What was read last, and of how many values: most series are as they were when somebody looks again.
+        self._seen: tuple[int, Summary, tuple[int, ...]] | None = None
         self.count = 0
         self.total = 0
         self.largest = 0
+        self.exemplar: Exemplar | None = None  # the last that was told with its session
 
     def record(self, value: int) -> None:
         """Take one value; one below 0 is a clock's fault and counts as 0."""
@@ -97,6 +120,16 @@ class Histogram:
         if value > self.largest:  # noqa: PLR1730 - max() costs a third more of the whole
             self.largest = value
 
+    def record_for(self, value: int, session_id: str, turn_id: str | None) -> None:
+        """The same, and whose it was."""
+        self.record(value)
+        self.exemplar = Exemplar(max(value, 0), session_id, turn_id or "")
+
+    def noughts(self, count: int) -> None:
+        """Take so many values of 0 at once: what was counted and found not worth a clock."""
+        self._buckets[0] += count
+        self.count += count
+
     def merge(self, other: Histogram) -> None:
         """Add what another one has seen; the result is as if all had been recorded here."""
         mine = self._buckets
@@ -112,25 +145,38 @@ class Histogram:
         return self.quantiles((share,))[0]
 
     def quantiles(self, shares: Iterable[float]) -> list[int | None]:
-        """Several at once, in ascending order of share, for one walk over the buckets."""
-        found: list[int | None] = []
-        seen, bucket = 0, -1
-        for share in shares:
-            if not self.count:
-                found.append(None)
-                continue
-            rank = max(1, min(self.count, _ceil(share * self.count)))
-            while seen < rank:
-                bucket += 1
-                seen += self._buckets[bucket]
-            # The last bucket has no top of its own.
-            top = self.largest if bucket == _BUCKETS - 1 else top_of(bucket)
-            found.append(min(top, self.largest))
-        return found
+        """Several at once, for one walk over the buckets."""
+        seen = list(accumulate(self._buckets))
+        return [self._at(seen, share) for share in shares]
+
+    def _at(self, seen: Sequence[int], share: float) -> int | None:
+        if not self.count:
+            return None
+        bucket = bisect_left(seen, max(1, min(self.count, _ceil(share * self.count))))
+        # The last bucket has no top of its own.
+        top = self.largest if bucket == _BUCKETS - 1 else top_of(bucket)
+        return min(top, self.largest)
+
+    def up_to(self, bounds: Sequence[int]) -> tuple[int, ...]:
+        """How many values are at or below each bound; one that shares the bound's own bucket may count above it."""
+        return _up_to(list(accumulate(self._buckets)), bounds)
 
     def summary(self) -> Summary:
-        p50, p95, p99 = self.quantiles((0.50, 0.95, 0.99))
-        return Summary(self.count, self.total, p50, p95, p99, self.largest if self.count else None)
+        return self.read(())[0]
+
+    def read(self, bounds: Sequence[int]) -> tuple[Summary, tuple[int, ...]]:
+        """In a few numbers, and how many values are up to each bound, which are always the same ones; one walk, or none."""
+        known = self._seen
+        if known is not None and known[0] == self.count and len(known[2]) == len(bounds):
+            return known[1], known[2]
+        if not self.count:
+            return _NOTHING, (0,) * len(bounds)
+        seen = list(accumulate(self._buckets))
+        p50, p95, p99 = (self._at(seen, share) for share in (0.50, 0.95, 0.99))
+        summary = Summary(self.count, self.total, p50, p95, p99, self.largest)
+        up_to = _up_to(seen, bounds)
+        self._seen = self.count, summary, up_to
+        return summary, up_to
 
 
 class CounterReading(msgspec.Struct, frozen=True):
@@ -146,9 +192,13 @@ class GaugeReading(msgspec.Struct, frozen=True):
 
 
 class HistogramReading(msgspec.Struct, frozen=True):
+    """`up_to` are the counts at the bounds that the table of names has for it, if it has any."""
+
     name: str
     labels: Labels
     summary: Summary
+    up_to: tuple[int, ...] = ()
+    exemplar: Exemplar | None = None
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -171,7 +221,18 @@ class Meters:
         self._counters: dict[tuple[str, Labels], Counter] = {}
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
         self._gauges: dict[tuple[str, Labels], Callable[[], float]] = {}
+        self._before: list[Callable[[], None]] = []  # bounded: by the parts of a host
+        self._parts: list[Meters] = []  # bounded: by the providers of a host
         self.overflowed = 0
+
+    def include(self, other: Meters) -> None:
+        """Show what somebody else counts as well, as far as it is declared: an odd series must not spoil a page."""
+        if other is not self and other not in self._parts:
+            self._parts.append(other)
+
+    def before(self, gather: Callable[[], None]) -> None:
+        """Have this done whenever somebody reads: for what is counted elsewhere and only then fetched."""
+        self._before.append(gather)
 
     def counter(self, name: str, **labels: str) -> Counter:
         return self._get(self._counters, Counter, name, labels)
@@ -195,20 +256,14 @@ class Meters:
                 del series[key]
 
     def read(self) -> Reading:
+        for gather in self._before:
+            gather()
+        series = [self, *self._parts]
         return Reading(
-            tuple(
-                CounterReading(name, labels, one.value)
-                for (name, labels), one in sorted(self._counters.items(), key=_key)
-            ),
-            tuple(
-                GaugeReading(name, labels, float(look()))
-                for (name, labels), look in sorted(self._gauges.items(), key=_key)
-            ),
-            tuple(
-                HistogramReading(name, labels, one.summary())
-                for (name, labels), one in sorted(self._histograms.items(), key=_key)
-            ),
-            self.overflowed,
+            tuple(CounterReading(*key, one.value) for key, one in _told([m._counters for m in series])),
+            tuple(_looked(_told([m._gauges for m in series]))),
+            tuple(_read(*key, one) for key, one in _told([m._histograms for m in series])),
+            sum(one.overflowed for one in series),
         )
 
     @property
@@ -230,6 +285,43 @@ class Meters:
             if found is None:
                 found = series[key] = make()
         return found
+
+
+def _told(series: Sequence[Mapping[tuple[str, Labels], Made]]) -> list[tuple[tuple[str, Labels], Made]]:
+    """The host's own, and of others what is declared and not there already; in the order of name and labels."""
+    found = dict(series[0])
+    for others in series[1:]:
+        for (name, labels), one in list(others.items()):  # an adapter may count on a thread of its own
+            if is_declared(name, (label for label, _ in labels)):
+                found.setdefault((name, labels), one)
+    return sorted(found.items(), key=_key)
+
+
+def _read(name: str, labels: Labels, one: Histogram) -> HistogramReading:
+    summary, up_to = one.read(bounds_of(name))
+    return HistogramReading(name, labels, summary, up_to, one.exemplar)
+
+
+def _up_to(seen: Sequence[int], bounds: Sequence[int]) -> tuple[int, ...]:
+    return tuple(seen[bucket - 1] for bucket in _buckets_above(tuple(bounds)))
+
+
+@lru_cache(maxsize=16)
+def _buckets_above(bounds: tuple[int, ...]) -> tuple[int, ...]:
+    """The bucket after each bound. There are two sets of bounds, and as few as there are units."""
+    return tuple(bucket_of(bound + 1) for bound in bounds)
+
+
+def _looked(gauges: Iterable[tuple[tuple[str, Labels], Callable[[], float]]]) -> Iterator[GaugeReading]:
+    """What each gauge says; one that cannot say it, or says what is no number, is left out and spoils no page."""
+    for (name, labels), look in gauges:
+        try:
+            value = float(look())
+        except Exception as error:  # noqa: BLE001 - supervised: whatever an adapter asks, the others are read
+            log.debug("the gauge %s raised %s", name, type(error).__name__)
+            continue
+        if isfinite(value):
+            yield GaugeReading(name, labels, value)
 
 
 def _ceil(number: float) -> int:

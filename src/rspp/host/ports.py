@@ -23,7 +23,9 @@ import msgspec
 from rspp.contract.errors import PeerFault
 from rspp.contract.event import Audio, Event, Note, Sample, Text
 from rspp.contract.evidence import CloseStamp, TurnEvidence
+from rspp.contract.surface import Row
 from rspp.contract.words import CancelMode, CancelReason, OutcomeClass
+from rspp.host.meters import Meters
 from rspp.kernel.effects import Effect, Invoke, Message
 from rspp.kernel.hosting import Output
 from rspp.kernel.inputs import Input
@@ -341,6 +343,23 @@ class Checked(Protocol):
     async def check(self) -> None:
         """Raises `ProviderError` if it does not."""
         ...
+
+
+@runtime_checkable
+class CountsItself(Protocol):
+    """A provider with figures of its own, beside those that the host takes of every one. They are shown with the host's as
+    far as the table of names declares them; what only its vendor has is named `vendor_...`.
+    """
+
+    @property
+    def meters(self) -> Meters: ...
+
+
+@runtime_checkable
+class TellsRows(Protocol):
+    """A provider that has a surface of its own: nodes in processes of their own."""
+
+    def rows(self) -> Sequence[Row]: ...
 
 
 AnyProvider = Provider | ReactiveProvider

@@ -13,7 +13,9 @@ from typing import Final
 import msgspec
 
 from rspp.contract.errors import RsppError
-from rspp.host.ports import OPEN_MS_MAX, AnyProvider, Checked, HoldsSessions
+from rspp.contract.surface import Row
+from rspp.host.meters import Meters
+from rspp.host.ports import OPEN_MS_MAX, AnyProvider, Checked, CountsItself, HoldsSessions, TellsRows
 from rspp.host.registry import Registry, settings_of
 from rspp.host.session import not_ready
 from rspp.spec.graph import GraphDefinition
@@ -50,9 +52,16 @@ class Readiness(msgspec.Struct, frozen=True):
 class Providers:
     """Every provider of every pipeline that is served."""
 
-    def __init__(self, registry: Registry, blame: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        blame: Callable[[str, BaseException], None],
+        meters: Meters | None = None,
+    ) -> None:
+        """`meters` are the host's, with which those of providers that count for themselves are shown."""
         self._registry = registry
         self._blame = blame
+        self._meters = meters
         self._shared: dict[tuple[str, bytes], _Shared] = {}
         # by (fingerprint, name that the kernel asks for)
         self._bound: dict[tuple[str, str], _Shared] = {}
@@ -68,6 +77,8 @@ class Providers:
             shared = self._shared.get(key) or made.get(key)
             if shared is None:
                 shared = made[key] = _Shared(registry.make(name, settings))
+                if self._meters is not None and isinstance(shared.provider, CountsItself):
+                    self._meters.include(shared.provider.meters)
             bound[graph.fingerprint, wanted] = shared
         # Of a graph that cannot be served nothing stays.
         self._shared.update(made)
@@ -139,6 +150,15 @@ class Providers:
         return [
             Readiness(name, s.ready and s.unreachable is None, s.failure or s.unreachable)
             for (name, _), s in self._shared.items()
+        ]
+
+    def rows(self) -> list[Row]:
+        """What providers say of themselves, where they do."""
+        return [
+            row
+            for one in self._shared.values()
+            if isinstance(one.provider, TellsRows)
+            for row in one.provider.rows()
         ]
 
     async def close(self) -> None:

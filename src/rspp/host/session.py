@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from rspp.contract.event import Event, Signal
 from rspp.contract.signals import SignalName
-from rspp.contract.words import ConnectionState, Lane, OutcomeClass
+from rspp.contract.words import ConnectionState, InBand, Lane, OutcomeClass
 from rspp.host.overhead import Overhead, now_ns
+from rspp.host.pipeline_meters import Board, PipelineMeters
 from rspp.host.ports import (
     EVIDENCE_LATER,
     AnyProvider,
@@ -24,6 +25,7 @@ from rspp.host.ports import (
     Line,
     ProviderError,
     Recorder,
+    Stepped,
     TellsSession,
     WatchesNodes,
 )
@@ -33,6 +35,7 @@ from rspp.host.session_calls import RAISED, SessionCalls
 from rspp.host.steps import metered
 from rspp.host.tasks import TaskScope
 from rspp.host.watchdog import Running
+from rspp.host.watching import FRAMES, Watcher, several_steps, unharmed, watcher_of
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
 from rspp.kernel.hosting import NodeFactory
@@ -88,6 +91,8 @@ class Owner(Protocol):
     def running(self) -> Running: ...
     @property
     def overhead(self) -> Overhead: ...
+    @property
+    def board(self) -> Board: ...
     def woke(self, session: LiveSession, lane: Lane) -> None: ...
     def arm(self, session: LiveSession) -> None: ...
     def provider(self, session: LiveSession, request: fx.Invoke) -> AnyProvider | AsyncNode: ...
@@ -119,12 +124,16 @@ class LiveSession:
     """A kernel in the world."""
 
     __slots__ = (
+        "_board",
         "_calls",
+        "_control_at",
         "_ending",
         "_lanes",
         "_overhead",
         "_owner",
+        "_running",
         "_serving",
+        "_watcher",
         "armed_at",
         "async_nodes",
         "crash",
@@ -149,6 +158,8 @@ class LiveSession:
         factories: Mapping[str, NodeFactory],
         line: Line,
         recorder: Recorder,
+        mine: PipelineMeters | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.request = request
         self.session_id = request.session_id
@@ -164,7 +175,9 @@ class LiveSession:
         self.lost = 0  # inputs for which there was no room
         self.tasks = TaskScope(owner.loop, self._task_failed)
         self._owner = owner
-        self._overhead = owner.overhead
+        self._overhead, self._running, self._board = owner.overhead, owner.running, owner.board
+        self._watcher = watcher_of(watchers)
+        self._control_at = 0  # since when control waits, of this session
         self._serving: Lane | None = (
             None  # the scheduler asks after a service whether more waits: it need not be told
         )
@@ -176,10 +189,26 @@ class LiveSession:
         }
         if isinstance(recorder, TellsSession):
             recorder.attach(self.ingest)
-        watch = recorder.stepped if isinstance(recorder, WatchesNodes) else None
-        nodes = metered(graph, factories, owner.running, self._slow, watch)
+        told: list[Callable[[Stepped], None]] = []
+        if isinstance(recorder, WatchesNodes):
+            told.append(recorder.stepped)
+        told += [
+            unharmed(one.stepped, self._watcher_broke) for one in watchers if isinstance(one, WatchesNodes)
+        ]
+        watch = several_steps(told)
+        nodes = metered(
+            graph,
+            factories,
+            owner.running,
+            self._slow,
+            watch,
+            None if mine is None else mine.sync_node,
+            tell_all=request.metrics is InBand.ALL,
+        )
         recorder.opened(request, graph)
         self.kernel = SessionKernel(request, graph, nodes)
+        if mine is not None:
+            mine.began(self.session_id, self.kernel)
 
     # ---- the seat ------------------------------------------------------------------------------------------------
 
@@ -198,10 +227,13 @@ class LiveSession:
         if not queue:
             queue.append(received)
             if lane is not self._serving:
+                if lane is CONTROL:
+                    self._control_at = self._owner.clock.now()
                 self._owner.woke(self, lane)
             return True
         if len(queue) >= INBOX_ITEMS_MAX[lane] and type(received) not in _NEVER_REFUSED:
             self.lost += 1
+            self._board.dropped[lane].add()
             return False
         queue.append(received)
         return True
@@ -219,6 +251,9 @@ class LiveSession:
         queue, now = self._lanes[lane], self._owner.clock.now
         count = 0
         self._serving = lane
+        if self._control_at and lane is CONTROL:
+            self._board.preempt.record(now() - self._control_at)
+            self._control_at = 0
         while queue and count < count_max:
             count += 1
             self._step(now(), queue.popleft())
@@ -237,13 +272,20 @@ class LiveSession:
         self.ingest(i.Woken())
 
     def _step(self, now: int, received: i.Input) -> None:
-        kernel, overhead = self.kernel, self._overhead
+        kernel, overhead, running = self.kernel, self._overhead, self._running
         try:
             self.recorder.took(now, received)
         except RAISED as error:
             self._recorder_broke(error)
+        watcher = self._watcher
+        if watcher is not None and (type(received) not in FRAMES or watcher.awaits is type(received)):
+            try:
+                watcher.took(now, received)
+            except RAISED as error:
+                self._watcher_broke(error)
         overhead.left -= 1
-        began = 0 if overhead.left > 0 else now_ns()
+        running.began_ns = now_ns()
+        began = 0 if overhead.left > 0 else running.began_ns - running.nodes_ns
         try:
             if type(received) is i.Woken:
                 kernel.wake(now)
@@ -251,7 +293,8 @@ class LiveSession:
                 kernel.receive(now, received)
             effects = kernel.drain()
             if began:
-                overhead.took(now, now_ns() - began)
+                # What its nodes took is theirs, and is measured by name.
+                overhead.took(now, now_ns() - running.nodes_ns - began)
         except RAISED as error:  # the host supervises: this session ends, with its cause and its inputs
             self.crashed("kernel", error)
             return
@@ -263,6 +306,11 @@ class LiveSession:
             self.recorder.did(now, effects)
         except RAISED as error:
             self._recorder_broke(error)
+        if self._watcher is not None and effects:
+            try:
+                self._watcher.did(now, effects)
+            except RAISED as error:
+                self._watcher_broke(error)
         try:
             for effect in effects:
                 DO[type(effect)](self, effect)
@@ -357,6 +405,19 @@ class LiveSession:
         self.blame("recorder", error)
         self.recorder = BrokenRecorder(self.recorder)
 
+    def _watcher_broke(self, error: BaseException) -> None:
+        """Whatever it measured is not worth a call: the session goes on unwatched."""
+        self.blame("watcher", error)
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            try:
+                watcher.closed()
+            except RAISED as error:
+                self.blame("watcher", error)
+
     def _slow(self, node_id: str, elapsed_ms: int, turn_ms: int) -> None:
         self.ingest(i.NodeMeasured(node_id, elapsed_ms, turn_ms))
 
@@ -392,7 +453,11 @@ class LiveSession:
             self.recorder.closed()
         except RAISED as error:  # the session is over all the same
             self.blame("recorder", error)
+        self._unwatch()
         self._owner.over(self)
+
+    def asked(self, call_id: str) -> fx.Invoke | None:
+        return self._calls.asked(call_id)
 
     @property
     def open_calls(self) -> int:
@@ -401,6 +466,9 @@ class LiveSession:
     @property
     def waiting(self) -> int:
         return sum(len(lane) for lane in self._lanes.values())
+
+    def waiting_in(self, lane: Lane) -> int:
+        return len(self._lanes[lane])
 
 
 def _nothing(session: LiveSession, effect: fx.Effect) -> None:

@@ -94,6 +94,11 @@ class SessionCalls:
             # Not at once: the provider stands in the middle of `produce`.
             self._owner.soon(self._let_go, known)
 
+    def asked(self, call_id: str) -> fx.Invoke | None:
+        """What an open call was asked."""
+        known = self._calls.get(call_id)
+        return None if known is None else known[0].request
+
     def _attempt(self, call_id: str, attempt: int) -> tuple[Reply, Call] | None:
         """This attempt of this call, whether the call goes on with it or has given it up."""
         known = self._calls.get(call_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from rspp.host.meters import Histogram
 from rspp.host.ports import Stepped
 from rspp.host.watchdog import Metered, Running, marked
 from rspp.kernel.hosting import Context, NodeFactory, SyncNode
@@ -56,13 +57,21 @@ def metered(
     running: Running,
     slow: Slow,
     watch: Watch | None = None,
+    steps: Callable[[str], Histogram] | None = None,
+    *,
+    tell_all: bool = False,
 ) -> dict[str, NodeFactory]:
-    """Factories for the sync nodes of this graph; what each instance does is timed, and told to `watch`."""
+    """Factories for the sync nodes of this graph; what each instance does is timed, and told to `watch`.
+
+    `steps` has the meter of each node's steps, by its id. `tell_all`: the kernel is told of each step, not of slow ones alone.
+    """
 
     def wrap(node: NodeDefinition, factory: NodeFactory, config: Mapping[str, object]) -> object:
         # A constructor is the node's own code too: it is marked, and broken off, like any hook.
         instance = marked(running, node.id, factory, config)
-        timed = Metered(instance, node.id, running=running, slow_ms=slow_ms(graph, node), slow=slow)
+        meter = None if steps is None else steps(node.id)
+        least = 0 if tell_all else slow_ms(graph, node)
+        timed = Metered(instance, node.id, running=running, slow_ms=least, slow=slow, steps=meter)
         return timed if watch is None else Witnessed(timed, node.id, watch)
 
     return each_node(graph, factories, wrap)

@@ -78,7 +78,18 @@ class Blame(msgspec.Struct, frozen=True, kw_only=True):
 class Running:
     """What runs on the loop's thread at this moment, as plain stores: marking costs next to nothing."""
 
-    __slots__ = ("armed", "lock", "node_id", "node_step", "session_id", "step", "steps", "what")
+    __slots__ = (
+        "armed",
+        "began_ns",
+        "lock",
+        "node_id",
+        "node_step",
+        "nodes_ns",
+        "session_id",
+        "step",
+        "steps",
+        "what",
+    )
 
     def __init__(self) -> None:
         self.session_id: str | None = None
@@ -87,6 +98,8 @@ class Running:
         self.node_id: str | None = None
         self.node_step = 0  # the number of the sync node's step that runs, 0 for none
         self.steps = 0
+        self.began_ns = 0  # when the kernel's last step began
+        self.nodes_ns = 0  # what steps of sync nodes have taken, all together
         self.armed = False  # the watchdog is about to strike, or has struck
         self.lock = threading.Lock()
 
@@ -181,6 +194,7 @@ class Metered:
         return step
 
     def _took(self, ctx: Any, elapsed: int) -> None:
+        self._running.nodes_ns += elapsed
         if self._steps is not None:
             self._steps.record(elapsed)
         scope = ctx.scope

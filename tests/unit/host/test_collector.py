@@ -16,6 +16,8 @@ from rspp.contract.errors import MisuseError
 from rspp.host.collector import MIDDLE, OLD, Collector
 from rspp.host.meters import Meters
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 DEADLINE_S = 30.0
 
 

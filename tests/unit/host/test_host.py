@@ -14,6 +14,7 @@ from rspp.host.host import HostSettings
 from rspp.host.ports import ProviderInfo, Refused
 from rspp.host.recorder import MemoryRecorder
 from rspp.host.registry import ProviderKind
+from rspp.host.watchdog import Watchdog
 from rspp.kernel import inputs as i
 from rspp.testing.store import MemoryStore
 from tests.unit.host.stage import LOUD, Stage, bootstrap_of, graph_of, on_stage, registry_of
@@ -421,17 +422,27 @@ class Blocking:
 
 
 @pytest.mark.usefixtures("uncollected")
-def test_a_node_that_blocks_the_loop_is_blamed_by_name_and_broken_and_the_others_go_on() -> None:
+def test_a_node_that_blocks_the_loop_is_blamed_by_name_and_broken_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the processor time that it takes: on a busy machine the loop stands for want of any, which is nobody's fault."""
+    defaults = Watchdog.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "now", time.process_time_ns)
+
     async def scene(stage: Stage) -> None:
         bad, good = stage.call(pipeline_version="graph/recursing@v1"), stage.call()
         await asyncio.gather(bad.speak(), good.speak())
         await asyncio.gather(bad.until("abort"), good.until("commit"))
         assert bad.signals("node_failed")[0].reason == "NodeBlocked"
-        # On a busy machine it may be seen twice before it is broken.
-        assert {(blame.node_id, blame.session_id) for blame in stage.host.watchdog.blames} == {
+        # It has two events to block with; whether the loop breathes between them is the machine's affair.
+        blames = stage.host.watchdog.blames
+        assert {(blame.node_id, blame.session_id) for blame in blames} == {
             ("bad", bad.seat.session_id)  # type: ignore[union-attr]
         }
-        assert stage.host.blamed == {"blocked:bad": 1}
+        assert all(blame.blocked_ms >= 200 for blame in blames)
+        assert stage.host.blamed == {"blocked:bad": len(blames)}
+        assert len(blames) in (1, 2)
 
     registry = registry_of()
     nodes = {**registry.nodes, "text_filter": Blocking}

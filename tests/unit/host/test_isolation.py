@@ -23,6 +23,8 @@ from rspp.nodes import factories
 from rspp.spec import compile_text
 from rspp.spec.graph import NodeDefinition, Port, Role
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 NODES = """
 import os, sys, time
 from rspp import Text, Sample

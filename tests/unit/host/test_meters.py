@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterator
+from itertools import accumulate
 
 import msgspec
 import pytest
 
 from rspp.host.meters import Histogram, Meters, bucket_of, top_of
+from rspp.host.metric_names import bounds_of
 
 
 def true_quantile(values: list[int], share: float) -> int:
@@ -114,3 +117,40 @@ def test_a_snapshot_is_plain_data_that_does_not_change_afterwards() -> None:
     calls.add()
     assert before.counters[0].value == 0
     assert b'"calls"' in msgspec.json.encode(before)
+
+
+def test_a_gauge_that_raises_or_says_what_is_no_number_is_left_out_and_the_others_are_read() -> None:
+    meters = Meters()
+    meters.gauge("fine", lambda: 2)
+    meters.gauge("gone", lambda: 1 / len(""))
+    meters.gauge("nothing", lambda: math.nan)
+    meters.gauge("endless", lambda: math.inf)
+    assert [(one.name, one.value) for one in meters.read().gauges] == [("fine", 2.0)]
+
+
+def test_a_series_that_has_not_changed_since_it_was_read_is_not_walked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever scrapes does it on the loop of the calls, and most series are of pipelines that rest."""
+    walked: list[int] = []
+
+    def accumulated(buckets: list[int]) -> Iterator[int]:
+        walked.append(len(buckets))
+        return accumulate(buckets)
+
+    monkeypatch.setattr("rspp.host.meters.accumulate", accumulated)
+    meters = Meters()
+    histograms = [meters.histogram("node_latency_ms", node=f"n{number}") for number in range(5)]
+    for histogram in histograms[:4]:
+        histogram.record_for(70_000, "s-1", None)
+    first = meters.read()
+    assert len(walked) == 4  # and the one that is empty has nothing to walk
+    assert meters.read() == first
+    assert len(walked) == 4
+    histograms[0].record(9_000_000)
+    second = meters.read()
+    assert len(walked) == 5
+    assert second.histograms[0].summary == filled([70_000, 9_000_000]).summary()
+    assert second.histograms[0].up_to == filled([70_000, 9_000_000]).up_to(bounds_of("node_latency_ms"))
+    assert second.histograms[1:] == first.histograms[1:]
+    assert second.histograms[4].up_to == (0,) * len(bounds_of("node_latency_ms"))

@@ -21,6 +21,8 @@ from rspp.testing.judge import Judge, Judges
 from rspp.testing.scripted.faults import ScriptedFaultError
 from tests.unit.host.stage import LOUD, QUIET, Caller, Stage, bootstrap_of, graph_of, on_stage
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 PIPELINES: Final = 8
 CALLERS: Final = 24
 ACTIONS_MAX: Final = 30

@@ -17,6 +17,8 @@ from rspp.testing.conformance import NotApplicableError, run_suite
 from rspp.testing.conformance import transport as suite
 from tests.unit.testing.pipe import Pipe, Wire
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 class FirstAudio(Pipe):
     """Hands in audio before it says that its caller is there."""

@@ -16,12 +16,13 @@ from typing import Final
 from rspp.contract.event import Audio, Signal, Text
 from rspp.contract.streams import RATES_HZ
 from rspp.contract.words import CancelMode, OutcomeClass
-from rspp.host.ports import AnyProvider, ProviderError
+from rspp.host.ports import AnyProvider, CountsItself, ProviderError
 from rspp.kernel.calls import scrubbed
 from rspp.spec.graph import ISOLATED
 from rspp.testing.conformance import provider_output as output
 from rspp.testing.conformance.attempt import Attempt, Heard
 from rspp.testing.conformance.checks import Check, NotApplicableError, require
+from rspp.testing.conformance.metrics import undeclared
 from rspp.testing.conformance.trial import Trial, usual
 
 MakeProvider = Callable[[], AnyProvider]
@@ -142,9 +143,20 @@ async def _serves_again(bench: Bench) -> None:
             require(heard.ends[0] == "finished", f"call {number} ended as {heard.ends[0]}: {heard.failure}")
 
 
+async def _counts_as_declared(bench: Bench) -> None:
+    """What it counts of itself has the names and labels of the one table: then one query covers all adapters."""
+    async with bench.opened() as provider:
+        if not isinstance(provider, CountsItself):
+            raise NotApplicableError("it has no meters of its own: the host counts for it")
+        await bench.whole(Attempt(provider, bench.trial.request()))
+        faults = undeclared(provider.meters.read())
+        require(not faults, "; ".join(faults))
+
+
 IDENTITY: Final[Sequence[Row]] = [
     ("identity", "says what it is", _names_itself),
     ("identity", "stays what it is when opened", _same_when_open),
+    ("identity", "counts under declared names and labels", _counts_as_declared),
 ]
 LIFECYCLE: Final[Sequence[Row]] = [
     ("lifecycle", "opens and closes without a call", opens_and_closes),
