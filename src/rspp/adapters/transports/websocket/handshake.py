@@ -13,6 +13,7 @@ from picows import WSUpgradeRequest, WSUpgradeResponse
 from rspp.adapters.transports.websocket import deflate
 from rspp.adapters.transports.websocket.settings import Settings
 from rspp.contract.wire import SUBPROTOCOLS
+from rspp.host.own_names import is_this_machine
 
 log = logging.getLogger("rspp.websocket")
 
@@ -39,6 +40,12 @@ class Agreed(msgspec.Struct, frozen=True):
 
 def path_of(request: WSUpgradeRequest) -> str:
     return request.path.decode("latin-1").partition("?")[0]
+
+
+def host_allowed(request: WSUpgradeRequest, settings: Settings) -> bool:
+    """What is no browser may leave out whom it asks."""
+    host = request.headers.get("Host")
+    return not settings.own_names_only or host is None or is_this_machine(host)
 
 
 def origin_allowed(request: WSUpgradeRequest, settings: Settings) -> bool:

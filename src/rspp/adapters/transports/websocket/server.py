@@ -220,6 +220,10 @@ class WebSocketTransport:
     def _request(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener | None:
         """Answer an HTTP request: with a page, a refusal, or a socket."""
         path = handshake.path_of(request)
+        if not handshake.host_allowed(request, self.settings):
+            why = "this server takes calls without a token, so it is asked by this machine's own names: 127.0.0.1, localhost\n"
+            refusal = handshake.refusal(HTTPStatus.MISDIRECTED_REQUEST, why)
+            return WSUpgradeResponseWithListener(refusal, None)
         if path != self.settings.path:
             return WSUpgradeResponseWithListener(handshake.page(path, self._pages), None)
         if not handshake.origin_allowed(request, self.settings):

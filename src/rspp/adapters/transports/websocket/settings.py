@@ -16,6 +16,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     path: str = PATH
     # Pages of these origins may open sockets, besides pages of our own address and clients that are no browsers. "*": all.
     origins: tuple[str, ...] = ()
+    # Where nobody is asked for a token: who asks for another name than this machine's own is refused. A page of a stranger can
+    # have its name lead to 127.0.0.1, and would be a page of our own address then.
+    own_names_only: bool = False
 
     # New sockets. Beyond either, a socket is closed at once, before it costs a session.
     connections_max: int = 1_000

@@ -9,9 +9,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from rspp.adapters.stores.sqlite import SqliteStore
 from tests.unit.adapters.stores.sqlite.child import BLOB_BYTES
 from tests.unit.adapters.stores.sqlite.conftest import Spawn, go, line
+
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
 
 SWAPPERS = 4
 WINS = 200

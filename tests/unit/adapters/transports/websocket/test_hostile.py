@@ -395,6 +395,21 @@ def test_a_page_of_a_stranger_may_not_open_a_socket() -> None:
     asyncio.run(main())
 
 
+def test_where_no_token_is_asked_for_a_rebound_name_leads_nowhere() -> None:
+    async def main() -> None:
+        async with serving(quick(own_names_only=True)) as (transport, _):
+            for path in ("/", transport.settings.path):
+                reader, writer = await asyncio.open_connection("127.0.0.1", transport.port)
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: theirs.example:{transport.port}\r\n\r\n".encode())
+                assert b" 421 " in await reader.readline()
+                writer.close()
+            async with raw(transport, Origin=f"http://127.0.0.1:{transport.port}") as peer:
+                peer.say(HELLO)
+                await eventually(partial(peer.got, Welcome))
+
+    asyncio.run(main())
+
+
 def test_a_second_hello_is_a_fault() -> None:
     async def main() -> None:
         async with serving() as (transport, door), raw(transport) as peer:

@@ -1,0 +1,1 @@
+"""Adapters that carry what is told of sessions to where operators look."""
