@@ -19,13 +19,13 @@ from __future__ import annotations
 import getpass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from rspp.contract.errors import PeerFault
 from rspp.contract.words import PayloadClass, RecordingLevel
-from rspp.timeline.audit import FIELD_CHARACTERS_MAX, AuditFault, AuditLog
+from rspp.timeline.audit import FIELD_CHARACTERS_MAX, AuditFault
 from rspp.timeline.declared import declared, declared_in
 
 L0, L1, L2 = RecordingLevel.L0, RecordingLevel.L1, RecordingLevel.L2
@@ -171,7 +171,8 @@ def judge(policy: AccessPolicy, request: AccessRequest) -> Grant | Reason:
         return Reason.TENANT_MISSING
     known = tenant.principals.get(request.principal_id)
     elsewhere = any(request.principal_id in other.principals for other in policy.tenants.values())
-    owner, _, _ = request.requested_scope.rpartition("/") if _qualified(request) else ("", "", "")
+    # A session may have a slash in its name: the tenant ends at the first one.
+    owner = request.requested_scope.partition("/")[0] if _qualified(request) else ""
     if (known is None and elsewhere) or owner not in ("", request.tenant_id):
         return Reason.CROSS_TENANT
     rules = [rule for rule in tenant.grants if role in rule.roles]
@@ -239,10 +240,25 @@ def _classes(request: AccessRequest, rules: list[GrantRule]) -> frozenset[Payloa
     return asked if any(asked <= frozenset(rule.classes) for rule in rules) else None
 
 
+class PutsOnRecord(Protocol):
+    """An audit log; returns when the record is there, and raises AuditFault if it is not."""
+
+    async def append(
+        self,
+        action: str,
+        decision: str,
+        *,
+        tenant_id: str,
+        principal_id: str,
+        reason: str,
+        facts: dict[str, str] | None = None,
+    ) -> object: ...
+
+
 class Access:
     """The only door to recordings. Without an audit log it stays shut."""
 
-    def __init__(self, policy: AccessPolicy, audit: AuditLog | None) -> None:
+    def __init__(self, policy: AccessPolicy, audit: PutsOnRecord | None) -> None:
         self.policy = policy
         self._audit = audit
 

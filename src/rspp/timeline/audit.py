@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from rspp.contract.errors import PeerFault, RsppError
+from rspp.contract.surface import Coverage, Kept, Row, Surface, Truth, cut
 from rspp.host.ports import Store
 
 AUDIT_VERSION: Final = "audit/v1"
@@ -66,6 +67,33 @@ class AuditFault(PeerFault):
 _ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
 _DECODE: Final = msgspec.json.Decoder(AuditRecord).decode
 _HEAD: Final = msgspec.json.Decoder(Head).decode
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """One writer's log, by its head: that it grew, and to what. What is in it is asked for with a reason, and not shown here."""
+    try:
+        head = _HEAD(value)
+    except UNREADABLE:
+        return None
+    return Row(
+        aggregate_id=cut(key),
+        state="kept",
+        facts={"records": head.count, "head": head.digest[:16]},
+    )
+
+
+SURFACE: Final = Surface(
+    name="audit_log",
+    owner=__name__,
+    summary="Who did what, or was refused: the length and the head of each writer's log.",
+    aggregate_type="log",
+    storage=f"log:{PREFIX}, its heads in kv:{BUCKET}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/audit",
+    coverage=Coverage.JOURNAL,
+    kept=Kept(BUCKET, sole=True),
+    row=row_of,
+)
 
 
 class AuditLog:

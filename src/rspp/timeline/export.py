@@ -22,6 +22,8 @@ import msgspec
 
 from rspp.contract.codec import CodecError
 from rspp.contract.errors import LimitReached, RsppError
+from rspp.contract.surface import Coverage, Fact, Level, Row, Surface, Truth, cut
+from rspp.host.conditions import kept, reader
 from rspp.host.ports import Store
 from rspp.timeline import catalogue, parts
 from rspp.timeline.catalogue import Catalogued, Stored
@@ -33,6 +35,24 @@ PROCESS_LOST: Final = "process_lost"
 LAG_EVERY_S: Final = 0.1
 LOOK_EVERY_S: Final = 1.0  # should nobody have said that there is something
 SEGMENT_GONE: Final = "segment_gone"
+# For so long the oldest part may wait before it is told of.
+LAGGING_MS: Final = 5_000
+
+
+SURFACE: Final = Surface(
+    name="evidence_export",
+    owner=__name__,
+    summary="Whether what each process recorded gets into the store, and in time.",
+    aggregate_type="export",
+    storage="memory, said in kv:conditions",
+    truth=Truth.CANONICAL,
+    read="rspp export",
+    affects_health=True,
+    affects_actions=True,
+    coverage=Coverage.JOURNAL,
+    kept=kept(),
+    row=reader("evidence_export"),
+)
 
 
 class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +98,7 @@ class _Trouble(msgspec.Struct):
 
     tries: int = 0
     due: float = 0.0
+    why: str = ""
 
 
 class Exporter:
@@ -141,6 +162,13 @@ class Exporter:
             await asyncio.sleep(0.02)
         return left
 
+    def retry(self) -> int:
+        """Try everything that waits now, however often it has failed; how many segments wait."""
+        for trouble in self._troubles.values():
+            trouble.due = 0.0
+        self._wake.set()
+        return len(self._spool.sealed())
+
     async def give_up(self, segment: Segment) -> None:
         """Only on request: this part will never be in the store, its entry says so, and the segment is removed."""
         key, held = await catalogue.of_run(self._store, segment.tenant_id, segment.session_id, segment.run)
@@ -179,6 +207,20 @@ class Exporter:
         """How long the oldest segment has waited for its acknowledgement."""
         oldest = next(iter(self._seen.values()), None)
         return 0 if oldest is None else int((_now() - oldest) * 1000)
+
+    def rows(self) -> list[Row]:
+        """How the export fares. Its queue ticks with every part, so only its order of magnitude is told."""
+        failing = [one for one in self._troubles.values() if one.tries >= self.settings.tries_short]
+        waiting = self.meters.durable_export_queue_depth
+        state, level, reason, message = "exporting" if waiting else "idle", Level.OK, "", ""
+        if failing:
+            state, level, reason = "failing", Level.DEGRADED, "export_failing"
+            message = cut(f"what was recorded does not get into the store: {failing[0].why}")
+        elif self.lag_ms >= LAGGING_MS:
+            state, level, reason = "lagging", Level.DEGRADED, "export_lagging"
+            message = f"what was recorded waits for {LAGGING_MS} ms or longer to get into the store"
+        facts: dict[str, Fact] = {"waiting_from": 10 ** (len(str(waiting)) - 1) if waiting else 0}
+        return [Row(aggregate_id="", state=state, level=level, reason=reason, message=message, facts=facts)]
 
     async def _woken(self, pause_s: float) -> None:
         try:
@@ -229,6 +271,7 @@ class Exporter:
         trouble = self._troubles.setdefault(segment.run, _Trouble())
         pause_ms = min(s.pause_ms << min(trouble.tries, 16), s.pause_ms_max)
         trouble.tries += 1
+        trouble.why = why
         trouble.due = _now() + pause_ms / 1000
         counts = self.meters.durable_export_failures_total
         counts[why] = counts.get(why, 0) + 1

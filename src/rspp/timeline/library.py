@@ -8,11 +8,14 @@ markers say `eventual` until nothing more comes. Nothing is made up: a part that
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from rspp.contract.codec import CodecError
 from rspp.contract.errors import MisuseError
 from rspp.contract.words import RecordingLevel
 from rspp.host.ports import Store
@@ -22,7 +25,7 @@ from rspp.timeline.access import Access, AccessRequest, Grant, judge
 from rspp.timeline.catalogue import Catalogued
 from rspp.timeline.recording import Recording, assemble
 from rspp.timeline.redaction.reading import Seen, redacted
-from rspp.timeline.segments import SPOOL, SUFFIX, Segment, boot_of, read_segment
+from rspp.timeline.segments import SPOOL, SUFFIX, Segment, boot_of, read_segment, safe_name, whole
 
 LAST: Final = "last"
 PAGE_MAX: Final = 1_000
@@ -31,6 +34,11 @@ READ_TRIES_MAX: Final = 10
 READ_PAUSE_S: Final = 0.02
 NAMED_MAX: Final = 5
 MISSING: Final = "part_missing"
+# Entries that are fetched at a time, for a list of all.
+AT_ONCE: Final = 64
+# A run's head, its graph included, stands in so many bytes of its first segment.
+HEAD_BYTES_MAX: Final = 512 * 1024
+BEGUN_MAX: Final = 20_000
 
 # By the first segment's number in it: the last one's, and the bytes.
 Pieces = dict[int, tuple[int, bytes]]
@@ -83,6 +91,7 @@ class Library:
     def __init__(self, store: Store, data: Path | None = None) -> None:
         self._store = store
         self._data = data
+        self._begun: OrderedDict[Path, Catalogued] = OrderedDict()  # of each run's folder; bounded: BEGUN_MAX
 
     # ---- which there are -----------------------------------------------------------------------------------------
 
@@ -92,6 +101,44 @@ class Library:
         found = [one for one in await self._all(wanted.tenant) if _passes(one.entry, wanted)]
         found.sort(key=lambda one: (-one.entry.opened_wall_ms, one.key))
         return Page(sessions=found[skip : skip + min(count, PAGE_MAX)], total=len(found))
+
+    async def entries(self, tenant: str | None = None) -> list[Catalogued]:
+        """Every recording as its entry tells it, for lists: what is in the local append alone by how it began, and no further.
+
+        An entry that cannot be read is left out: it is told to whoever asks for that session.
+        """
+        prefix = "" if tenant is None else f"{catalogue.encoded(tenant)}/"
+        begun = await asyncio.to_thread(self._begun_here)
+        found: dict[tuple[str, str, str], Catalogued] = {}
+        for entry in begun:
+            if tenant in (None, entry.tenant_id):
+                found[entry.tenant_id, entry.session_id, entry.run] = entry
+        keys = await self._store.keys(catalogue.BUCKET, prefix)
+        for start in range(0, len(keys), AT_ONCE):
+            lot = (self._store.get(catalogue.BUCKET, key) for key in keys[start : start + AT_ONCE])
+            for held in await asyncio.gather(*lot):
+                with suppress(CodecError):
+                    if held is not None:
+                        entry = catalogue.decode(held.key, held.value)
+                        found[entry.tenant_id, entry.session_id, entry.run] = entry
+        return [one for one in found.values() if not one.deleted]
+
+    def _begun_here(self) -> list[Catalogued]:
+        """One entry of each run in the spool: of each folder the beginning of the first file is read, and only once."""
+        if self._data is None:
+            return []
+        first: dict[Path, Path] = {}
+        for path in spooled(self._data):
+            first.setdefault(path.parent, path)
+        for folder, path in first.items():
+            known = self._begun.get(folder) or _begun(path)
+            if known is not None:
+                self._begun[folder] = known
+        for folder in [one for one in self._begun if one not in first]:
+            del self._begun[folder]
+        while len(self._begun) > BEGUN_MAX:
+            self._begun.popitem(last=False)
+        return list(self._begun.values())
 
     async def find(self, reference: str, tenant: str | None = None) -> Found:
         """The one recording of this name, or whose name begins so, or the newest if it is `last`."""
@@ -109,6 +156,23 @@ class Library:
             "session_ambiguous",
             f"{reference!r} can be {named}{f' and {more} more' if more > 0 else ''}; say more of it, or the tenant",
         )
+
+    async def runs(self, tenant: str, session_id: str) -> list[Found]:
+        """Every recording of exactly this session, the newest last: nothing of any other session is read."""
+        plain, own = catalogue.key_of(tenant, session_id), (catalogue.encoded(session_id),)
+        found: dict[str, Found] = {}
+        segments = await asyncio.to_thread(session_segments, self._data, tenant, session_id)
+        for key in await self._store.keys(catalogue.BUCKET, plain):
+            if key == plain or key.startswith(f"{plain}~"):
+                held = await catalogue.get(self._store, key)
+                if held is not None and not held.entry.deleted:
+                    found[key] = Found(key=key, entry=held.entry, revision=held.revision)
+        for segment in segments:
+            await self._add(found, segment, own)
+        for one in found.values():
+            if one.local:
+                await asyncio.to_thread(_look_on, one)
+        return sorted(found.values(), key=lambda one: (one.entry.opened_wall_ms, one.key))
 
     async def _all(self, tenant: str | None, reference: str = "") -> list[Found]:
         """Every recording of the store and of this folder whose name begins with the reference."""
@@ -151,7 +215,7 @@ class Library:
 
     async def read(self, found: Found) -> Recording:
         """The recording, as far as it is here or there at this moment; for whoever need not be asked who they are."""
-        return await asyncio.to_thread(_assembled, await self._whole(found), found.name)
+        return await asyncio.to_thread(assembled, await self._whole(found), found.name)
 
     async def seen(self, found: Found, access: Access, asker: Asker) -> Seen:
         """The recording as far as this asker may see it; raises AccessDenied. Either is on record before anything is read."""
@@ -174,6 +238,10 @@ class Library:
     async def raw(self, found: Found) -> bytes:
         """Its records one after the other, as a file has them."""
         return b"".join(data for _, data in (await self._whole(found)).values())
+
+    async def pieces(self, found: Found) -> Pieces:
+        """Its parts, each with the numbers of the first and the last segment in it, for whoever puts them together."""
+        return await self._whole(found)
 
     async def _whole(self, found: Found) -> Pieces:
         for again in range(READ_TRIES_MAX):
@@ -214,19 +282,60 @@ def not_found(reference: str) -> MisuseError:
 # ---- the local append --------------------------------------------------------------------------------------------
 
 
+def spooled(data: Path, boot: str = "*", folder: str = "*") -> list[Path]:
+    """The files of the spool in order; a folder that goes while it is looked at, as those do whose session is exported, has none."""
+    found = [data / SPOOL]
+    for pattern in (boot, folder, f"*{SUFFIX}"):
+        above, found = found, []
+        for one in above:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found += one.glob(pattern)
+    return sorted(found)
+
+
 def local_segments(data: Path | None, of: Catalogued | None = None) -> list[Segment]:
     """What is in the spool at this moment, of all sessions or one run: written, sealed or left behind, up to its last
     whole record.
     """
     boot = "*" if of is None else boot_of(of.run)
+    folder = "*" if of is None else f"{safe_name(of.session_id)}*"
     if data is None or not boot:
         return []
     found = []
-    for path in sorted((data / SPOOL).glob(f"{boot}/*/*{SUFFIX}")):
+    for path in spooled(data, boot, folder):
         segment = read_segment(path)
         if segment is not None and (of is None or _is_of(segment, of)):
             found.append(segment)
     return found
+
+
+def session_segments(data: Path | None, tenant_id: str, session_id: str) -> list[Segment]:
+    """Those of one session, of all its runs; no other session's files are opened."""
+    if data is None:
+        return []
+    read = map(read_segment, spooled(data, "*", f"{safe_name(session_id)}*"))
+    return [
+        one for one in read if one is not None and (one.tenant_id, one.session_id) == (tenant_id, session_id)
+    ]
+
+
+def _begun(path: Path) -> Catalogued | None:
+    """What a run's first segment says of it, from the segment's first records; None while it says nothing."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEAD_BYTES_MAX)
+        data = data[: whole(data)[0]]
+        first = next(catalogue.bodies(data), None)
+        part = None if first is None else r.unframe(catalogue.framed(first)).records[0]
+    except (OSError, CodecError, IndexError):
+        return None
+    if not isinstance(part, r.Part) or boot_of(part.run) != path.parent.parent.name:
+        return None
+    entry = catalogue.begun(
+        catalogue.key_of(part.tenant_id, part.session_id), part.tenant_id, part.session_id, part.run
+    )
+    catalogue.told(entry, data)
+    return entry if entry.pipeline else None  # its head is not written yet, or is in the store by now
 
 
 def _is_of(segment: Segment, entry: Catalogued) -> bool:
@@ -267,7 +376,8 @@ def _holes(pieces: Pieces) -> list[int]:
     return holes
 
 
-def _assembled(pieces: Pieces, name: str) -> Recording:
+def assembled(pieces: Pieces, name: str) -> Recording:
+    """The recording that these parts make; a number that is missing is a gap, by name."""
     if not pieces:
         raise not_found(name)
     recording = assemble(r.unframe(data) for _, data in pieces.values())

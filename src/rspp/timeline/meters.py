@@ -17,6 +17,9 @@ MISSING_ALERT: Final = "or02_required_field_missing_total_gt_0"
 class RecorderMeters(msgspec.Struct):
     """One process's. Counters only rise; levels count the sessions that are recorded at each now."""
 
+    # Sessions that are recorded below the level that they began at, and by how many steps; bounded: by the sessions.
+    reduced: dict[str, int] = {}
+
     recording_level_current: dict[str, int] = {}
     recording_downgrade_total: dict[str, int] = {}  # by "old>new"
     or02_turns_total: int = 0
@@ -39,12 +42,19 @@ class RecorderMeters(msgspec.Struct):
         """The level of a session's recording is another from now on."""
         self.closed(old)
         self.opened(new)
+        steps = self.reduced.pop(session_id, 0) + (1 if new.value < old.value else -1)
+        if steps > 0:
+            self.reduced[session_id] = steps
         if new.value < old.value:
             _add(self.recording_downgrade_total, f"{old}>{new}")
         log.warning(
             "recording_level_transition",
             extra={"session": session_id, "old": old.value, "new": new.value, "trigger": trigger, "at": at},
         )
+
+    def ended(self, session_id: str) -> None:
+        """Nothing more is recorded of this session."""
+        self.reduced.pop(session_id, None)
 
     def pressed(self, fill: float, lag_ms: int, sessions: int, *, over: bool) -> None:
         """The recorder's queue is filling or its export is late; or that is over."""

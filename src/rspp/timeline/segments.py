@@ -178,6 +178,20 @@ def boot_of(run: str) -> str:
     return found[1] if found else ""
 
 
+def is_alive(data: Path, run: str) -> bool:
+    """Is the process that writes this run still there, as far as can be seen on this machine without touching its lock?"""
+    boot = boot_of(run)
+    if not boot or not (data / SPOOL / boot).is_dir():
+        return False
+    try:
+        os.kill(int(boot.rpartition("-")[2]), 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def whole(data: bytes) -> tuple[int, str | None]:
     """Where the records end that are whole, and what is wrong there if it is not just a torn tail."""
     end = 0

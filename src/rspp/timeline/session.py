@@ -279,6 +279,7 @@ class SessionRecorder:
             if self._begin_file():
                 self._append.append(self._ending(), reserved=True)
             self._meters.closed(self.level)
+            self._meters.ended(self._session_id)
         self._over = True
         self._detailed = False
         self._append.close()

@@ -23,6 +23,8 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 
 from rspp.contract.errors import LimitReached
+from rspp.contract.surface import Coverage, Fact, Level, Row, Surface, Truth
+from rspp.host.conditions import kept, reader
 from rspp.timeline.meters import RecorderMeters
 from rspp.timeline.ports import CLOSED, Kept
 from rspp.timeline.segments import Dead, Home, Segment, dead, safe_name
@@ -50,6 +52,8 @@ TICKS_A_LOT: Final = 500 // PULSE_MS * TICKS
 # At most one word of it in a second, however it comes and goes.
 TICKS_A_SNAPSHOT: Final = 1_000 // PULSE_MS * TICKS
 CLOSE_MS: Final = 2_000
+# Of a hundred parts of what may wait on disk: from here on somebody should know.
+NEARLY_FULL: Final = 80
 
 
 class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +128,22 @@ class _Room:
     def leave(self, size: int) -> None:
         self.records -= 1
         self.bytes -= size
+
+
+SURFACE: Final = Surface(
+    name="recordings",
+    owner=__name__,
+    summary="How recording fares in each process: at the levels that were asked for, at lower ones, or not at all for want of room.",
+    aggregate_type="recorder",
+    storage="memory, said in kv:conditions",
+    truth=Truth.CANONICAL,
+    read="rspp recordings list",
+    affects_health=True,
+    affects_actions=True,
+    coverage=Coverage.JOURNAL,
+    kept=kept(),
+    row=reader("recordings"),
+)
 
 
 class Spool:
@@ -376,6 +396,25 @@ class Spool:
         if len(self._waiting) == len(self._lot):
             return self._lag_ms
         return max(self._lag_ms, int((self._now() - self._waiting[0].at) * 1000))
+
+    def rows(self) -> list[Row]:
+        """How recording fares here. Bytes tick, so of them only that they are (nearly) too many is told."""
+        most, kept = self.settings.kept_bytes_max, self._kept_bytes
+        reduced = len(self.meters.reduced)
+        state, level, reason, message = "recording", Level.OK, "", ""
+        if self._disk_is_full(False):
+            state, level, reason = "full", Level.FAILED, "recordings_full"
+            message = f"what waits for its export fills the {most} bytes that it may: no detail is recorded"
+        elif reduced:
+            state, level, reason = "reduced", Level.DEGRADED, "recording_downgraded"
+            message = "sessions are recorded at a lower level than they began at, to keep up"
+        elif kept * 100 >= most * NEARLY_FULL:
+            state, level, reason = "nearly_full", Level.NOTICE, "recordings_nearly_full"
+            message = (
+                f"what waits for its export takes {NEARLY_FULL} % or more of the {most} bytes that it may"
+            )
+        facts: dict[str, Fact] = {"bytes_max": most, "reduced": bool(reduced)}
+        return [Row(aggregate_id="", state=state, level=level, reason=reason, message=message, facts=facts)]
 
     def _tick(self) -> None:
         writer = self._writer

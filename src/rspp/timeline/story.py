@@ -17,6 +17,7 @@ from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan
 from rspp.kernel import effects as fx
 from rspp.kernel.inputs import CallProduced, Input, TextReceived
+from rspp.kernel.memory import ASSISTANT, USER, conversation_in
 from rspp.kernel.trace import Item, Run, Tracer
 from rspp.spec.graph import GraphDefinition
 from rspp.timeline import records as r
@@ -33,6 +34,13 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     text: str
     final: bool
     masked: tuple[r.Span, ...] = ()
+
+
+class Remembered(msgspec.Struct, frozen=True, gc=False):
+    """What the conversation keeps of its last answer, as it was saved; "" where the caller had the last word."""
+
+    at: int
+    answer: str
 
 
 class Sounding(msgspec.Struct, frozen=True, gc=False):
@@ -64,6 +72,7 @@ class Story(msgspec.Struct, kw_only=True):
         Said
     ] = []  # empty where no kernel ran: what is sent is not recorded, it follows from the inputs
     frames: list[Sounding] = []  # likewise, and only if asked for
+    remembered: list[Remembered] = []  # likewise, once a turn or so
     digest: str | None = None
     words: str | None = None
     effects: int = 0
@@ -90,6 +99,7 @@ class Teller:
         self._frames = frames
         self._said: list[Said] = []
         self._sounding: list[Sounding] = []
+        self._remembered: list[Remembered] = []
         self._evidence: dict[str, TurnEvidence] = {}
         self._stamps: dict[str, CloseStamp] = {}
         self._inputs: dict[int, tuple[int, Input]] = {}
@@ -107,6 +117,8 @@ class Teller:
         for effect in effects:
             if isinstance(effect, fx.Send):
                 self._sent(step, at, effect)
+            elif isinstance(effect, fx.SaveState):
+                self._saved(at, effect)
             elif isinstance(effect, fx.StoreEvidence):
                 self._evidence[effect.record_id] = effect.evidence
             elif isinstance(effect, fx.StoreClose):
@@ -120,6 +132,12 @@ class Teller:
             self._said.append(Said(step, at, turn, role, payload.text, payload.final))
         elif self._frames and isinstance(payload, Audio):
             self._sounding.append(Sounding(at, turn, payload.sample_index, payload.rate, payload.data))
+
+    def _saved(self, at: int, effect: fx.SaveState) -> None:
+        history = conversation_in({effect.key: effect.value}).get("history")
+        if isinstance(history, list):
+            role, text = history[-1] if history else (USER, "")
+            self._remembered.append(Remembered(at, text if role == ASSISTANT else ""))
 
     def story(self, label: str, graph: GraphDefinition, *, mode: str, decisions: str) -> Story:
         """What there is to tell until now."""
@@ -139,6 +157,7 @@ class Teller:
             heard=heard(recording, self._inputs),
             said=self._said,
             frames=self._sounding,
+            remembered=self._remembered,
             digest=tracer.digest(),
             words=tracer.words(),
             effects=tracer.effects,

@@ -7,8 +7,8 @@ the providers, and what nobody recorded is null, not zero. A price is only ever 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
@@ -105,11 +105,34 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     recorded: Recorded
 
 
-def summarise(recording: Recording, prices: Prices | None = None) -> Summary:
-    """The figures of one recording; raises CodecError for a trace that no kernel could have left."""
-    check_items(recording.items)
-    story = told(recording)
-    marks = watched(story)
+class Looked(Protocol):
+    """A recording that was looked through already."""
+
+    @property
+    def story(self) -> Story: ...
+    @property
+    def marks(self) -> Mapping[str, Marks]: ...
+    @property
+    def falls(self) -> Sequence[Waterfall]: ...
+
+
+def summarise(recording: Recording, prices: Prices | None = None, *, seen: Looked | None = None) -> Summary:
+    """The figures of one recording; raises CodecError for a trace that no kernel could have left. `seen`: what is known of it."""
+    if seen is None:
+        check_items(recording.items)
+    story = told(recording) if seen is None else seen.story
+    marks = watched(story) if seen is None else seen.marks
+    falls = waterfalls(story, marks) if seen is None else seen.falls
+    return _summed_up(recording, story, marks, falls, prices)
+
+
+def _summed_up(
+    recording: Recording,
+    story: Story,
+    marks: Mapping[str, Marks],
+    falls: Iterable[Waterfall],
+    prices: Prices | None,
+) -> Summary:
     seen = bool(story.inputs)
     providers = used(story) if seen else by_evidence(recording)
     head = recording.head
@@ -129,7 +152,7 @@ def summarise(recording: Recording, prices: Prices | None = None) -> Summary:
         characters_spoken=_sum(one.characters for one in providers if one.modality == "tts")
         if seen
         else None,
-        latencies=_latencies(waterfalls(story, marks)),
+        latencies=_latencies(falls),
         providers=providers,
         cost=priced(providers, prices) if prices is not None else None,
         gates=_gates(recording),

@@ -213,6 +213,16 @@ def silenced_ms(turn: Marks, speech_ns: Sequence[int], heard: Heard) -> float | 
     return max(0, round((heard.last_ns - began) / NS_PER_TENTH)) / 10
 
 
+def stopped_after_ms(turn: Marks, speech_ns: Sequence[int]) -> float | None:
+    """From the first frame of the speech that interrupted to the moment from which nothing of the turn is played; None where
+    no speech came over what was heard.
+    """
+    began, heard_from = interrupted_at(turn, speech_ns), turn.played_at or turn.sent_at
+    if began is None or turn.cut_at is None or heard_from is None or began < heard_from:
+        return None
+    return round((turn.cut_at - began) / NS_PER_TENTH) / 10
+
+
 # ---- of a story ----------------------------------------------------------------------------------------------------
 
 
@@ -299,9 +309,11 @@ def _scored(scores: Sequence[tuple[int, float]], story: Story) -> list[int]:
     return found
 
 
-def waterfalls(story: Story, turns: Mapping[str, Marks] | None = None) -> list[Waterfall]:
+def waterfalls(
+    story: Story, turns: Mapping[str, Marks] | None = None, speech: Speech | None = None
+) -> list[Waterfall]:
     """One a turn, in the order in which they opened, but for those that were taken back before anybody heard of them."""
-    speech, missing = speech_of(story), holes(story)
+    speech, missing = speech or speech_of(story), holes(story)
     turns = watched(story) if turns is None else turns
     return [_waterfall(turn, speech, story, missing) for turn in turns.values() if meant(turn)]
 

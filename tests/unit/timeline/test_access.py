@@ -231,3 +231,11 @@ def test_a_policy_is_read_from_a_file_and_none_is_no_default(tmp_path: Path) -> 
         load(path)
     path.write_text("name: x\ntenants: {t: {principals: {a: [operator]}}}\n")
     assert load(path).tenants["t"].principals == {"a": (Role.OPERATOR,)}
+
+
+@pytest.mark.parametrize("session", ["a/b", "a/session:b", "other/session:x"])
+def test_a_slash_in_a_sessions_name_is_no_tenants(session: str) -> None:
+    grant = judge(POLICY, asks(requested_scope=f"clinic/session:{session}"))
+    assert isinstance(grant, Grant)
+    assert grant.scope == f"session:{session}"
+    assert judge(POLICY, asks(requested_scope=f"other/session:{session}")) is Reason.CROSS_TENANT

@@ -17,6 +17,8 @@ from rspp.timeline.records import unframe
 from rspp.timeline.segments import Segment, dead
 from tests.unit.timeline.spooling import leftovers, recordings_in
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 CHILD = "tests.unit.timeline.crash_child"
 # How much a process has said before it is killed, and how much longer it lives: a random point, and not before it did anything.
 WORDS_MAX = 12
@@ -105,6 +107,7 @@ def test_kill_9_at_random_points_loses_nothing_that_was_acknowledged(tmp_path: P
     rounds(tmp_path, 5, seed=1)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_kill_9_a_great_many_times_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """Each child is four sessions that are killed at once: fifty children are two hundred recordings cut off."""

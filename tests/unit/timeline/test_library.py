@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from rspp.timeline import catalogue
 from rspp.timeline.access import Access, AccessDenied, own_machine
 from rspp.timeline.audit import AuditLog, heads, records
 from rspp.timeline.export import Exporter
-from rspp.timeline.library import Asker, Filter, Library, local_segments
+from rspp.timeline.library import Asker, Filter, Library, local_segments, spooled
 from rspp.timeline.recording import assemble
 from rspp.timeline.records import unframe
+from rspp.timeline.segments import SPOOL, SUFFIX
 from rspp.timeline.spool import Spool, SpoolSettings
 from tests.unit.timeline.calls import replayed, simulated_bytes
 from tests.unit.timeline.spooled import SMALL, Moody, exporting, fill, frames, opened, renamed
@@ -309,3 +311,61 @@ def test_only_who_may_reads_and_it_is_on_record_either_way(tmp_path: Path) -> No
         assert (await heads(store))["me"].count == len(said)
 
     asyncio.run(main())
+
+
+def test_the_recordings_of_one_session_are_found_without_opening_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        store = MemoryStore()
+        await shelved(store, tmp_path, ("s-a", "t"), ("s-ab", "t"), ("s-a", "other"))
+        await shelved(store, tmp_path, ("s-a", "t"))  # opened once more
+        spool = Spool(tmp_path, SMALL)
+        spool.start()
+        await fill(spool, call("s-here"), "s-here", "t", close=False)
+        await fill(spool, call("s-other"), "s-other", "t", close=False)
+        library = Library(store, tmp_path)
+        opened: list[str] = []
+        read = Path.read_bytes
+
+        def noted(path: Path) -> bytes:
+            opened.append(path.parent.name)
+            return read(path)
+
+        monkeypatch.setattr(Path, "read_bytes", noted)
+        runs = await library.runs("t", "s-a")
+        assert [one.entry.session_id for one in runs] == ["s-a", "s-a"]
+        assert {one.name for one in runs} > {"s-a"}
+        assert [len(one.local) > 0 for one in await library.runs("t", "s-here")] == [True]
+        assert all(name.startswith("s-here") for name in opened)
+        for tenant, session in (("t", "s"), ("other", "s-ab"), ("t", "../s-a"), ("t", "s-*"), ("", "")):
+            assert await library.runs(tenant, session) == []
+        listed = sorted((one.tenant_id, one.name.partition("~")[0]) for one in await library.entries())
+        assert listed == [
+            ("other", "s-a"),
+            *(("t", name) for name in ("s-a", "s-a", "s-ab", "s-here", "s-other")),
+        ]
+        assert [one.name for one in await library.entries("other")] == ["s-a"]
+        assert all(one.pipeline for one in await library.entries("t")), "also of what is only here"
+        await spool.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("gone", ["boot", "s1"])
+def test_what_goes_from_the_spool_while_it_is_listed_keeps_nothing_else_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    for folder in ("boot/s1", "boot/s2", "other/s1", "other/s3"):
+        (tmp_path / SPOOL / folder).mkdir(parents=True)
+        (tmp_path / SPOOL / folder / f"1{SUFFIX}").touch()
+    scandir = os.scandir
+
+    def racing(path: os.PathLike[str]) -> object:
+        if Path(path).name == gone:
+            raise FileNotFoundError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", racing)
+    left = {str(path.parent.relative_to(tmp_path / SPOOL)) for path in spooled(tmp_path)}
+    assert left == ({"other/s1", "other/s3"} if gone == "boot" else {"boot/s2", "other/s3"})

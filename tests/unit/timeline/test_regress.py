@@ -41,6 +41,8 @@ from rspp.timeline.session import SessionRecorder
 from tests.unit.timeline.calls import simulated, simulated_bytes
 from tests.unit.timeline.diff.planted import replace
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 MUTANT = {mutant.name: mutant for mutant in MUTANTS}
 
 

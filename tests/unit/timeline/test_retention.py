@@ -39,6 +39,8 @@ from rspp.timeline.spool import Spool
 from tests.unit.timeline.calls import replayed, simulated_bytes
 from tests.unit.timeline.spooled import Moody, exporting, fill, renamed
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 L2 = RecordingLevel.L2
 DEFAULT = InForce(RetentionPolicy(), "default")
 

@@ -89,16 +89,21 @@ ENTROPY_BITS_MIN: Final = 3.5
 
 def secrets_in(text: str) -> Iterator[tuple[int, int, str]]:
     """Where a secret stands."""
+    yield from named_in(text)
+    for pattern in (_HEX, _DENSE):
+        for match in pattern.finditer(text):
+            if pattern is _HEX or _dense(match[0]):
+                yield *match.span(), "secret"
+
+
+def named_in(text: str) -> Iterator[tuple[int, int, str]]:
+    """Where one stands that is known by its form or by what is said before it, however random it looks."""
     for match in _FORMS.finditer(text):
         yield *match.span(), "secret"
     for match in _CARRIED.finditer(text):
         yield *match.span(match.lastindex or 0), "secret"
     for match in _SAID.finditer(text):
         yield from _value(text, match.end())
-    for pattern in (_HEX, _DENSE):
-        for match in pattern.finditer(text):
-            if pattern is _HEX or _dense(match[0]):
-                yield *match.span(), "secret"
 
 
 def _value(text: str, at: int) -> Iterator[tuple[int, int, str]]:

@@ -469,5 +469,6 @@ _HANDLERS: Final[Mapping[type, Callable[[SessionRedactor, int, int, Any], Input]
     i.DeliveryReported: SessionRedactor._named,
     i.CreditGranted: SessionRedactor._named,
     i.MigrationChanged: SessionRedactor._named,
+    i.CircuitReset: SessionRedactor._named,
     i.PoolChanged: SessionRedactor._named,
 }

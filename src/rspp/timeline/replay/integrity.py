@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from rspp.contract.errors import MisuseError
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.plan import ResolvedTurnPlan, SnapshotProvenance
 from rspp.kernel.determinism import seed_of
@@ -26,6 +27,8 @@ PLAN_MISSING: Final = "plan_missing"
 SNAPSHOT_MISSING: Final = "snapshot_missing"
 INCOMPLETE: Final = "determinism_context_incomplete"
 PROBLEMS_MAX: Final = 1_000
+# Evidence that is not what it was: nothing that is made from it could be trusted. (What is only incomplete is told.)
+REFUSED: Final = frozenset({TAMPERED, PLAN_MISSING, SNAPSHOT_MISSING, EVIDENCE_TAMPERED})
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -44,6 +47,15 @@ def problems_of(recording: Recording) -> list[Problem]:
         if len(found) >= PROBLEMS_MAX:
             break
     return found
+
+
+def checked(recording: Recording) -> list[Problem]:
+    """What is wrong with the evidence; raises MisuseError if it is not what it was, or not enough to resolve plans from."""
+    problems = problems_of(recording)
+    for problem in problems:
+        if problem.code in REFUSED:
+            raise MisuseError(problem.code, f"turn {problem.turn}: {problem.message}")
+    return problems
 
 
 def _problems(recording: Recording) -> Iterator[Problem]:

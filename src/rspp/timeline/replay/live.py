@@ -157,7 +157,7 @@ class LiveReplay:
         flags = request.flags if self._mode.decisions is Decisions.REPLAY else None
         host = Host(
             self._registry,
-            HostSettings(debug=request.debug, flags=flags),
+            HostSettings(debug=request.debug, metrics=request.metrics, flags=flags),
             clock=self._clock,
             recorders=lambda _: recorder,
             snapshots=self._snapshot if request.snapshot is not None else None,

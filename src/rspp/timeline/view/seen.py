@@ -16,7 +16,16 @@ from rspp.timeline.story import Said, Story, told
 from rspp.timeline.view.again import Again, again
 from rspp.timeline.view.rows import Row, rows
 from rspp.timeline.view.words import Marked, Wording, joined
-from rspp.timeline.waterfall import Marks, Waterfall, meant, questions, watched, waterfalls
+from rspp.timeline.waterfall import (
+    Marks,
+    Waterfall,
+    meant,
+    questions,
+    speech_of,
+    stopped_after_ms,
+    watched,
+    waterfalls,
+)
 
 
 class CallSeen(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +72,8 @@ class TurnSeen(msgspec.Struct, frozen=True, kw_only=True):
     plan_hash: str | None
     evidence_missing: tuple[str, ...]
     calls: list[CallSeen]
+    stopped_after_ms: float | None = None  # since the caller spoke over it
+    heard: str | None = None  # of an interrupted answer, the words that were heard; None: nobody knows
 
     @property
     def ends(self) -> str:
@@ -77,6 +88,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     turn_id: str | None = None
     cut: bool = False
+    heard: str | None = None  # how the text begins, as far as its caller heard it; None: nobody knows
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +133,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     transcript: list[Line]
     story: Story
     replayed: Story | None
+    marks: dict[str, Marks]
+    falls: list[Waterfall]
 
 
 def see(
@@ -136,17 +150,20 @@ def see(
     story = told(recording)
     run = Again(None, "not asked for") if factories is None else again(recording, factories, frames=frames)
     if run.story is not None:
-        story.said = run.story.said
+        story.said, story.remembered = run.story.said, run.story.remembered
     wording = Wording(recording, story)
     marks = watched(story)
-    turns = _Turns(recording, story, wording, marks).all()
+    told_turns = _Turns(recording, story, wording, marks)
+    turns = told_turns.all()
     return Seen(
         head=_head(recording, story, run, marks),
         turns=turns,
         rows=rows(recording, story, Wording(recording, story)),
-        transcript=_transcript(story, turns, wording),
+        transcript=_transcript(story, turns, wording, told_turns.turn_of),
         story=story,
         replayed=run.story,
+        marks=marks,
+        falls=told_turns.falls,
     )
 
 
@@ -228,9 +245,17 @@ class _Turns:
         self._story, self._wording = story, wording
         self._marks = [turn for turn in marks.values() if meant(turn)]
         self._asked = questions(story, marks)
-        self._falls = {one.turn_id: one for one in waterfalls(story, marks)}
+        speech = speech_of(story)
+        self._speech_ns = speech.voiced_ns
+        self.falls = waterfalls(story, marks, speech)
+        self._falls = {one.turn_id: one for one in self.falls}
         self._evidence = {one.turn_id: one for one in recording.evidence.values()}
         self._stamps = {one.turn_id: one for one in recording.stamps.values()}
+
+    @property
+    def turn_of(self) -> dict[int, str]:
+        """The turn that answers what was said at an input."""
+        return {said.step: turn_id for turn_id, words in self._asked.items() for said in words}
 
     def all(self) -> list[TurnSeen]:
         made: list[TurnSeen] = []
@@ -243,6 +268,7 @@ class _Turns:
     def _turn(self, number: int, turn: Marks, fall: Waterfall, asked: str) -> TurnSeen:
         evidence, stamp = self._evidence.get(turn.turn_id), self._stamps.get(turn.turn_id)
         story = self._story
+        replied = _replied(story.said, turn.turn_id, self._wording)
         return TurnSeen(
             turn_id=turn.turn_id,
             number=number,
@@ -252,7 +278,7 @@ class _Turns:
             reason=turn.reason,
             interrupted=turn.cut_at is not None,
             asked=asked,
-            replied=_replied(story.said, turn.turn_id, self._wording),
+            replied=replied,
             heard_ms=turn.heard_ms,
             whole_ms=fall.whole_ms,
             stages_ms=fall.stages_ms,
@@ -264,6 +290,8 @@ class _Turns:
             plan_hash=evidence.plan_hash if evidence else None,
             evidence_missing=("evidence",) if evidence is None else missing_fields(evidence, stamp),
             calls=_calls(evidence),
+            stopped_after_ms=stopped_after_ms(turn, self._speech_ns),
+            heard=_heard(story, turn, replied),
         )
 
 
@@ -280,6 +308,16 @@ def _spoken(texts: Iterable[Marked]) -> str:
     for text in texts:
         pieces += [Marked(" "), text] if pieces else [text]
     return joined(pieces).shown.strip()
+
+
+def _heard(story: Story, turn: Marks, replied: str) -> str | None:
+    """The words of an interrupted answer that its session remembers; None where it remembers other words than are shown."""
+    if turn.cut_at is None:
+        return None
+    if turn.heard_ms == 0:
+        return ""
+    kept = next((one.answer for one in story.remembered if one.at >= turn.cut_at), None)
+    return kept if kept is not None and replied.startswith(kept) else None
 
 
 def _calls(evidence: TurnEvidence | None) -> list[CallSeen]:
@@ -299,10 +337,17 @@ def _calls(evidence: TurnEvidence | None) -> list[CallSeen]:
 # ---- transcript ------------------------------------------------------------------------------------------------------
 
 
-def _transcript(story: Story, turns: Iterable[TurnSeen], wording: Wording) -> list[Line]:
+def _transcript(
+    story: Story, turns: Iterable[TurnSeen], wording: Wording, turn_of: Mapping[int, str]
+) -> list[Line]:
     """Who said what: the caller's final words, and each turn's answer where it began to be heard."""
     lines = [
-        Line(time_ms=ms_of(story, one.at) or 0.0, role="user", text=wording.heard(one.step, one.text).shown)
+        Line(
+            time_ms=ms_of(story, one.at) or 0.0,
+            role="user",
+            text=wording.heard(one.step, one.text).shown,
+            turn_id=turn_of.get(one.step),
+        )
         for one in story.heard
         if one.final and one.text.strip()
     ]
@@ -313,6 +358,7 @@ def _transcript(story: Story, turns: Iterable[TurnSeen], wording: Wording) -> li
             text=turn.replied,
             turn_id=turn.turn_id,
             cut=turn.interrupted,
+            heard=turn.heard,
         )
         for turn in turns
         if turn.replied

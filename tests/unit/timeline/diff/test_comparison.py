@@ -20,6 +20,8 @@ from rspp.timeline.story import Story, told
 from tests.unit.timeline.calls import replayed, simulated
 from tests.unit.timeline.diff.planted import altered, found, replace, story, without
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 MUTANT = {mutant.name: mutant for mutant in MUTANTS}
 
 

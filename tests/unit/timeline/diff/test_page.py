@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 
+import pytest
+
 from rspp.timeline.diff import compare
 from rspp.timeline.diff.page import page
 from tests.unit.timeline.diff.planted import altered, found, replace, story
+
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
 
 HOSTILE = "</td><script>alert(1)</script><img src=x onerror=alert(2)>"
 

@@ -20,6 +20,8 @@ from rspp.timeline.records import unframe
 from rspp.timeline.redaction.reading import Seen, redacted
 from rspp.timeline.replay.engine import ExactReplay
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 P = PayloadClass
 
 

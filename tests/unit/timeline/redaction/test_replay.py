@@ -18,6 +18,8 @@ from rspp.timeline.redaction.policy import RedactionPolicy, policy_of
 from rspp.timeline.redaction.session import SessionRedactor
 from rspp.timeline.replay.engine import ExactReplay
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SAID = (
     "my card is four two four two four two four two four two four two four two four two",
     "call me at five five five zero one three nine please",

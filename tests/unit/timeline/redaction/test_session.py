@@ -146,6 +146,7 @@ HOSTILE: list[i.Input] = [
     i.CallProduced("c", 1, 2, Text("ok", role=MAIL, language=CARD), port=MAIL),
     i.CallProduced("c", 1, 3, Sample(MAIL, 1.0, CARD)),
     i.FactChanged("card", float(4111111111111111)),
+    i.CircuitReset(MAIL),
     i.PoolChanged(MAIL),
     i.MigrationChanged(MAIL, 1),
     i.LeaseChanged("rotated", 2, token="lease-0a1b2c3d4e5f"),

@@ -18,6 +18,8 @@ from rspp.timeline.story import Story
 from tests.unit.timeline.calls import simulated, simulated_bytes
 from tests.unit.timeline.replay.altered import read
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 ANEW = Mode(outputs=Outputs.RE_SIMULATE, decisions=Decisions.RECOMPUTE)
 replace = msgspec.structs.replace
 

@@ -20,6 +20,8 @@ from rspp.timeline.replay.modes import Mode, Outputs
 from tests.unit.timeline.calls import simulated, simulated_bytes
 from tests.unit.timeline.replay.altered import changed, nth_item, read, replace, with_items
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 EXACTLY = Mode(outputs=Outputs.RE_SIMULATE)
 
 

@@ -24,6 +24,8 @@ from rspp.timeline.replay.live import Lived, LiveReplay
 from rspp.timeline.replay.modes import Mode, Outputs
 from tests.unit.timeline.calls import simulated
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 LIVE = Mode(outputs=Outputs.LIVE)
 REGISTRY = Registry(
     providers=scripted.providers(),
@@ -109,6 +111,7 @@ def test_who_would_have_to_hear_what_was_not_kept_is_refused() -> None:
         lived(simulated(), ["stt", "llm"])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("models")
 def test_real_local_models_answer_a_recorded_caller() -> None:

@@ -19,6 +19,8 @@ from tests.unit.timeline.calls import simulated
 from tests.unit.timeline.tones import sounding_bytes
 from tests.unit.timeline.view.test_page import Elements
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 HOSTILE = "</script><img src=x onerror=\"document.title='pwned'\"><svg onload=alert(1)>"
 
 

@@ -15,6 +15,8 @@ from rspp.timeline.view.seen import see
 from rspp.timeline.view.words import Marked, Wording, joined, marked, withheld
 from tests.unit.timeline.calls import simulated
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 STAND_IN = "qzv wxk"
 
 
