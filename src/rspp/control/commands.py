@@ -29,6 +29,8 @@ COMMAND_TTL_MS: Final = 60_000
 RESULT_TTL_MS: Final = 300_000
 # For how long who gave an order waits for its result, if nothing else is said.
 DEADLINE_MS: Final = 10_000
+# A capture that nobody ends is over after an hour.
+DEBUG_MS_MAX: Final = 3_600_000
 # Orders that one worker has not obeyed yet. One that falls so far behind obeys nobody; more would only hide it.
 WAITING_MAX: Final = 256
 
@@ -38,6 +40,12 @@ class CommandKind(StrEnum):
     CLOSE = "close"  # end the session
     MIGRATE = "migrate"  # give the session away: its caller comes back elsewhere
     DRAIN = "drain"  # of the whole worker: take nothing new, finish or give away what there is
+    DEBUG = "debug"  # have the session tell more of itself, for a while
+    RESUME = "resume"  # and this takes it back
+    RESET_CIRCUIT = "reset_circuit"  # of a provider, in all its sessions
+    RETRY_EXPORT = "retry_export"  # what waits for its export is tried now
+    FREE_RECORDINGS = "free_recordings"  # what retention lets go is deleted now
+    GIVE_UP_EXPORT = "give_up_export"  # what waits for its export is deleted, and its recordings say so
 
 
 class Outcome(StrEnum):
@@ -54,6 +62,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tenant: str = ""
     session: str = ""
     mode: str = ""  # of a drain: drain or migrate
+    provider: str = ""  # whose circuit
+    for_ms: int = 0  # of a debug capture; 0 ends one
     reason: str = ""
     by: str = ""  # the principal
     at_ms: int = 0

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from rspp.control.authority.leases import Held, Leases
 from rspp.control.authority.members import GONE, TTL_MS, Fleet, Member, Membership, member_of, new_member_id
 from rspp.control.commands import Commands
 from rspp.control.config import skew
+from rspp.control.config.nodes import Points, offered
 from rspp.control.config.policies import Policies
 from rspp.control.config.policy import POLICY, PROVIDERS
 from rspp.control.config.registry import Registry
@@ -101,8 +102,11 @@ class ControlPlane:
         keys: KeyFolder | None = None,
         secrets: Secrets | None = None,
         settings: PlaneSettings | None = None,
+        points: Points = offered,
     ) -> None:
+        """`points`: which nodes a spec may name here."""
         self.store = store
+        self.points = points
         self.settings = settings or PlaneSettings()
         self.clock: Clock = clock or MachineClock()
         self.member_id = new_member_id(self.settings.name)
@@ -110,10 +114,10 @@ class ControlPlane:
         self.meters = Meters()
         self.audit = Audit(store, self.member_id, self.clock)
         self.strangers = Strangers(self.audit, self.clock)
-        self.registry = Registry(store, wall_ms=wall_ms)
+        self.registry = Registry(store, wall_ms=wall_ms, points=points)
         self.rollouts = Rollouts(store, wall_ms=wall_ms)
-        self.policies = Policies(store, POLICY, wall_ms=wall_ms)
-        self.provider_configs = Policies(store, PROVIDERS, wall_ms=wall_ms)
+        self.policies = Policies(store, POLICY, wall_ms=wall_ms, points=points)
+        self.provider_configs = Policies(store, PROVIDERS, wall_ms=wall_ms, points=points)
         self.limits = Limits(store)
         self.regions = Regions(store)
         self.residencies = Residencies(store)
@@ -124,7 +128,7 @@ class ControlPlane:
         self.commands = Commands(store)
         self.fleet = Fleet(store, self.clock)
         self.routing = RoutingView(store, self.clock, self.fleet)
-        self.view = View(store, self.clock, region=self.settings.region)
+        self.view = View(store, self.clock, region=self.settings.region, points=points)
         self.board = ProviderBoard(store, self.clock)
         self.keyring = Keyring(store, self.clock)
         self.key_folder = keys
@@ -313,15 +317,23 @@ def os_principal() -> Principal:
 
 @asynccontextmanager
 async def opened_plane(
-    url: str, *, keys: Path | None = None, settings: PlaneSettings | None = None
+    url: str,
+    *,
+    keys: Path | None = None,
+    settings: PlaneSettings | None = None,
+    within: Callable[[Store], AbstractAsyncContextManager[Store]] = nullcontext,
 ) -> AsyncIterator[ControlPlane]:
-    """A control plane over the store at this address, closed again at the end."""
+    """A control plane over the store at this address, closed again at the end.
+
+    `within` may stand around it, and give it another store for that one: a store that tells of what is changed.
+    """
     secrets = Secrets()
     store = open_store(url, secrets)
     folder = None if keys is None else KeyFolder(keys)
     try:
-        plane = ControlPlane(store, keys=folder, secrets=secrets, settings=settings)
-        await plane.load()
-        yield plane
+        async with within(store) as used:
+            plane = ControlPlane(used, keys=folder, secrets=secrets, settings=settings)
+            await plane.load()
+            yield plane
     finally:
         await store.close()

@@ -7,6 +7,8 @@ from rspp.control.authority.members import Fleet, Membership
 from rspp.testing.clock import run_virtual
 from tests.unit.control.world import World
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def played(seed: int, seconds: float = 120) -> World:
     async def main() -> World:

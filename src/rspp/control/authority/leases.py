@@ -23,7 +23,8 @@ from typing import Final
 import msgspec
 
 from rspp.contract.errors import RsppError
-from rspp.control.names import LEASES, key, of_tenant
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
+from rspp.control.names import LEASES, key, of_tenant, parts
 from rspp.host.ports import Entry, Refused, Store
 
 log = logging.getLogger("rspp.control.authority.leases")
@@ -78,6 +79,55 @@ class Held(msgspec.Struct, frozen=True):
 
 _DECODE: Final = msgspec.json.Decoder(Lease).decode
 _ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """Who may act for a session, under which epoch. What opens its line again is not told."""
+    try:
+        lease = _DECODE(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if parts(key) != (lease.tenant_id, lease.session_id):
+        return None
+    revoked = lease.state is LeaseState.REVOKED
+    return Row(
+        aggregate_id=lease.session_id,
+        tenant_id=lease.tenant_id,
+        state=lease.state.value,
+        level=Level.NOTICE if revoked else Level.OK,
+        reason="lease_revoked" if revoked else "",
+        message=cut(f"the authority over {lease.session_id} was withdrawn: {lease.reason}")
+        if revoked
+        else "",
+        # When it was taken, freed, ended or revoked no record says.
+        since_ms=lease.opened_wall_ms if lease.state is LeaseState.HELD and not lease.taken else 0,
+        facts={
+            "owner": cut(lease.owner),
+            "epoch": lease.epoch,  # 0: the revision of the record itself
+            "region": cut(lease.region),
+            "graph": cut(lease.graph_ref),
+            "taken": lease.taken,
+            "opened_ms": lease.opened_wall_ms,
+        },
+        over=lease.state in OVER,
+    )
+
+
+SURFACE: Final = Surface(
+    name="leases",
+    owner=__name__,
+    summary="Which process owns each session, and how often it changed hands.",
+    aggregate_type="session",
+    storage=f"kv:{LEASES}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/sessions",
+    affects_health=True,
+    affects_actions=True,
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(LEASES),
+    row=row_of,
+)
 
 # May what this member owned be taken?
 IsGone = Callable[[str], Awaitable[bool]]

@@ -24,7 +24,8 @@ import msgspec
 
 from rspp.contract.errors import MisuseError, RsppError
 from rspp.contract.event import NS_PER_MS
-from rspp.control.names import MEMBERS, encoded
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
+from rspp.control.names import MEMBERS, encoded, parts
 from rspp.host.ports import Clock, Entry, Store
 
 log = logging.getLogger("rspp.control.authority.members")
@@ -40,6 +41,9 @@ BEATS_PER_TTL: Final = 5
 RETRY_OF_TTL: Final = 0.05
 # Records of processes that are gone stay, so that their sessions are known to be free, and then go by themselves.
 GONE_TTL_MS: Final = 24 * 3_600_000
+# For so long a lost process is a trouble that somebody should look at; then it is a thing of the past.
+LOST_SHOWN_MS: Final = 600_000
+WORKER: Final = "worker"
 
 
 class MemberState(StrEnum):
@@ -98,6 +102,73 @@ def member_of(entry: Entry) -> Member | None:
         return _DECODE(entry.value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """A process as an operator sees it. Beats are none of it; who renews no more is found silent by who looks."""
+    try:
+        member = _DECODE(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if parts(key) != (member.id,):
+        return None
+    level, reason, message = _well(member)
+    facts: dict[str, str | int | float | bool] = {
+        "kind": cut(member.kind),
+        "region": cut(member.region),
+        "zone": cut(member.zone),
+        "endpoint": cut(member.endpoint),
+        "shared_endpoint": cut(member.shared_endpoint),
+        "sessions": member.sessions,
+        "capacity": member.capacity,
+        "load": round(member.load, 2),
+        "ready": member.ready,
+        "joined_ms": member.joined_wall_ms,
+        **{f"version.{name}"[:64]: cut(value) for name, value in sorted(member.versions.items())[:8]},
+    }
+    return Row(
+        aggregate_id=member.id,
+        state=member.state.value,
+        level=level,
+        reason=reason,
+        message=message,
+        # When it was drained, lost or got unready no record says.
+        since_ms=member.joined_wall_ms if level is Level.OK and member.state is MemberState.UP else 0,
+        facts=facts,
+        over=member.state is MemberState.LEFT,
+        fades_ms=LOST_SHOWN_MS if member.state is MemberState.LOST else 0,
+        renewed_ms=0 if member.state in GONE else patience_ns(member) // NS_PER_MS,
+    )
+
+
+def _well(member: Member) -> tuple[Level, str, str]:
+    if member.state is MemberState.LOST:
+        return Level.FAILED, "worker_lost", cut(f"{member.id} is lost: {member.reason}")
+    if member.state is MemberState.LEFT:
+        return Level.OK, "", ""
+    if member.state is MemberState.DRAINING:
+        return Level.NOTICE, "worker_draining", cut(f"{member.id} takes nobody new, and empties")
+    if not member.ready and member.kind == WORKER:
+        why = ", ".join(member.reasons[:8]) or "it does not say why"
+        return Level.DEGRADED, "worker_unready", cut(f"{member.id} takes nobody: {why}")
+    return Level.OK, "", ""
+
+
+SURFACE: Final = Surface(
+    name="workers",
+    owner=__name__,
+    summary="The processes of the fleet: whether they are there and ready, where they are reached, how full they are.",
+    aggregate_type="worker",
+    storage=f"kv:{MEMBERS}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/workers",
+    affects_health=True,
+    affects_actions=True,
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(MEMBERS),
+    row=row_of,
+)
 
 
 def patience_ns(member: Member) -> int:
@@ -346,6 +417,23 @@ async def fence(store: Store, member_id: str, reason: str, *, expect: int | None
         lost = msgspec.structs.replace(member, state=MemberState.LOST, ready=False, reason=reason)
         done = await store.put(
             MEMBERS, encoded(member_id), _ENCODE(lost), expect=entry.revision, ttl_ms=GONE_TTL_MS
+        )
+        if done is not None:
+            return True
+
+
+async def settle(store: Store, member_id: str, reason: str) -> bool:
+    """Somebody has looked at a lost process: from now on it is one that has left, of which nothing is expected. False if it is
+    not lost. To whoever wants what it owned both are gone.
+    """
+    while True:
+        entry = await store.get(MEMBERS, encoded(member_id))
+        member = member_of(entry) if entry is not None else None
+        if entry is None or member is None or member.state is not MemberState.LOST:
+            return False
+        left = msgspec.structs.replace(member, state=MemberState.LEFT, reason=f"{member.reason}; {reason}")
+        done = await store.put(
+            MEMBERS, encoded(member_id), _ENCODE(left), expect=entry.revision, ttl_ms=GONE_TTL_MS
         )
         if done is not None:
             return True

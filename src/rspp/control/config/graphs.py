@@ -17,7 +17,8 @@ from urllib.parse import unquote
 
 import msgspec
 
-from rspp.contract.errors import MisuseError, PeerFault
+from rspp.contract.errors import MisuseError, PeerFault, RsppError
+from rspp.contract.words import RecordingLevel
 from rspp.control.config.documents import Document
 from rspp.control.config.nodes import Points, nodes_for, nodes_for_insertions, offered
 from rspp.control.config.policy import (
@@ -36,6 +37,7 @@ from rspp.spec import DEFAULT, Insertion, Layer, load
 from rspp.spec.graph import GraphDefinition
 from rspp.spec.insert import PREFIX
 from rspp.spec.normalise import LayerName
+from rspp.spec.recording_level import level_layer, states_level
 
 # Compiled graphs that are kept: pipelines times tenants with settings of their own; the one least used goes first.
 GRAPHS_MAX: Final = 512
@@ -71,8 +73,13 @@ def graph_ref_of(text: str) -> GraphRef:
     return GraphRef(found[1], found[2], over)
 
 
-def compile_ref(ref: GraphRef, find: Find, points: Points = offered) -> GraphDefinition:
-    """The graph of that name; raises PeerFault if a document is not there, or they make no graph together."""
+def compile_ref(
+    ref: GraphRef, find: Find, points: Points = offered, unstated_level: RecordingLevel | None = None
+) -> GraphDefinition:
+    """The graph of that name; raises PeerFault if a document is not there, or they make no graph together.
+
+    `unstated_level` is the recording level of one that states none, whatever it is made of.
+    """
     spec = _want(find, (SPEC, ref.pipeline, ref.version))
     layers: list[Layer] = []
     insertions: list[Insertion] = []
@@ -90,6 +97,9 @@ def compile_ref(ref: GraphRef, find: Find, points: Points = offered) -> GraphDef
         raise PeerFault("graph_unusable", f"{ref}: {error.message}") from error
     nodes = nodes_for(spec.text, str(ref), points, nodes_for_insertions(insertions, points, DEFAULT).catalog)
     loaded = load(spec.text, file=str(ref), layers=layers, catalog=nodes.catalog, insertions=insertions)
+    if unstated_level is not None and loaded.graph is not None and not states_level(loaded.graph):
+        layers = [level_layer("environment", unstated_level), *layers]
+        loaded = load(spec.text, file=str(ref), layers=layers, catalog=nodes.catalog, insertions=insertions)
     if loaded.graph is None or nodes.errors:
         problems = nodes.errors or loaded.errors
         raise PeerFault("graph_unusable", "; ".join(map(str, problems[:5])))
@@ -123,9 +133,12 @@ def _want(find: Find, source: Source) -> Document:
 class Graphs:
     """The graphs that were asked for, compiled once each."""
 
-    def __init__(self, find: Find, points: Points = offered) -> None:
+    def __init__(
+        self, find: Find, points: Points = offered, unstated_level: RecordingLevel | None = None
+    ) -> None:
         self._find = find
         self._points = points
+        self._unstated_level = unstated_level
         self._kept: OrderedDict[str, GraphDefinition] = OrderedDict()  # bounded: GRAPHS_MAX
 
     def get(self, ref: str) -> GraphDefinition:
@@ -133,7 +146,7 @@ class Graphs:
         if known is not None:
             self._kept.move_to_end(ref)
             return known
-        return self._keep(ref, compile_ref(graph_ref_of(ref), self._find, self._points))
+        return self._keep(ref, self._compiled(ref))
 
     def has(self, ref: str) -> bool:
         return ref in self._kept
@@ -141,8 +154,23 @@ class Graphs:
     async def warm(self, ref: str) -> None:
         """Compile it before anybody asks, beside the loop; raises as `get` does."""
         if ref not in self._kept:
-            made = await asyncio.to_thread(compile_ref, graph_ref_of(ref), self._find, self._points)
-            self._keep(ref, made)
+            self._keep(ref, await asyncio.to_thread(self._compiled, ref))
+
+    def _compiled(self, ref: str) -> GraphDefinition:
+        return compile_ref(graph_ref_of(ref), self._find, self._points, self._unstated_level)
+
+    def renew(self) -> list[GraphDefinition]:
+        """All of them anew, because the modules of their nodes were changed. One that cannot be had any more stays as it was:
+        sessions may run on it.
+        """
+        made: list[GraphDefinition] = []
+        for ref in list(self._kept):
+            try:
+                self._kept[ref] = self._compiled(ref)
+            except RsppError:
+                continue
+            made.append(self._kept[ref])
+        return made
 
     def _keep(self, ref: str, graph: GraphDefinition) -> GraphDefinition:
         kept = self._kept.setdefault(ref, graph)

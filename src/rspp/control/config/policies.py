@@ -11,19 +11,59 @@ import logging
 from typing import Final
 
 from rspp.contract.errors import MisuseError, PeerFault, RsppError
-from rspp.control.config.documents import Document, Pointer, Pointers, Versions, WallMs
+from rspp.contract.surface import Coverage, Kept, Row, Surface, Truth, cut
+from rspp.control.config.documents import POINTER, Document, Pointer, Pointers, Versions, WallMs, pointer_of
 from rspp.control.config.graphs import compile_ref
 from rspp.control.config.knowledge import Knowledge, read_into, unread
 from rspp.control.config.nodes import Points, offered
 from rspp.control.config.plugins import Plugins
 from rspp.control.config.policy import FLEET, POLICY, PROVIDERS, InForce, policy_of, provider_config_of
 from rspp.control.config.resolve import Signals, request_of, resolve
-from rspp.host.ports import Store
+from rspp.control.names import CONFIG
+from rspp.host.ports import Entry, Store
 
 log = logging.getLogger("rspp.control.config.policies")
 
 # Tenants times pipelines that are tried before something is put in force; each costs some milliseconds.
 TRIALS_MAX: Final = 500
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """Which version of a policy, or of a provider config, is in force for whom."""
+    try:
+        pointer = pointer_of(Entry(key, value, 0))
+    except RsppError:
+        return None
+    last = pointer.moves[-1] if pointer.moves else None
+    return Row(
+        aggregate_id=f"{pointer.kind}/{pointer.name}",
+        tenant_id=None if pointer.name == FLEET else pointer.name,
+        state="in_force",
+        since_ms=last.at_ms if last is not None else 0,
+        facts={
+            "kind": cut(pointer.kind),
+            "name": cut(pointer.name),
+            "version": cut(pointer.version),
+            "former": cut(pointer.stack[pointer.at - 1]) if pointer.at else "",
+            "moves": pointer.number,
+            "author": cut(last.author) if last is not None else "",
+        },
+    )
+
+
+SURFACE: Final = Surface(
+    name="policies",
+    owner=__name__,
+    summary="Which version of each policy and each provider config is in force, for whom.",
+    aggregate_type="policy",
+    storage=f"kv:{CONFIG}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/tenants/{tenant}/policies/in-force",
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(CONFIG, f"{POINTER}/"),
+    row=row_of,
+)
 
 
 class Policies:

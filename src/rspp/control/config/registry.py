@@ -7,6 +7,7 @@ was checked, so a graph and its source cannot part.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,19 +15,74 @@ import msgspec
 
 import rspp
 from rspp.contract.errors import MisuseError, PeerFault
+from rspp.contract.surface import Coverage, Kept, Row, Surface, Truth, cut
 from rspp.contract.words import CORE_SCHEMA_VERSION
+from rspp.control.config import literals
 from rspp.control.config.compatibility import breaks, neighbour, next_neighbour
 from rspp.control.config.documents import Document, Versions, WallMs
 from rspp.control.config.nodes import Points, nodes_for, offered
 from rspp.control.config.rollouts import SPEC
+from rspp.control.names import CONFIG, parts
 from rspp.host.ports import Store
 from rspp.spec import DEFAULT, Catalog, Insertion, Layer, Loaded, Problem, load
 from rspp.spec.graph import GraphDefinition
 
+# What a spec is called in what is told of its problems.
+PUBLISHED: Final = "<published>"
 # A document's facts, by name.
 FINGERPRINT: Final = "fingerprint"
 RELEASE: Final = "release"
 SCHEMA: Final = "schema"
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """Of a document, what a list shows: its text, which may be long, is passed over."""
+
+    name: str
+    version: str
+    sha256: str
+    author: str
+    created_at_ms: int
+    facts: dict[str, str] = {}
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head).decode
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """A published version of a pipeline, which never changes."""
+    try:
+        head = _HEAD(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if parts(key) != (SPEC, head.name, head.version):
+        return None
+    return Row(
+        aggregate_id=f"{head.name}@{head.version}",
+        state="published",
+        since_ms=head.created_at_ms,
+        facts={
+            "pipeline": cut(head.name),
+            "version": cut(head.version),
+            "author": cut(head.author),
+            "sha256": cut(head.sha256),
+            "release": cut(head.facts.get(RELEASE, "")),
+        },
+    )
+
+
+SURFACE: Final = Surface(
+    name="pipelines",
+    owner=__name__,
+    summary="Every published version of every pipeline.",
+    aggregate_type="pipeline_version",
+    storage=f"kv:{CONFIG}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/pipelines",
+    coverage=Coverage.JOURNAL,
+    kept=Kept(CONFIG, f"{SPEC}/"),
+    row=row_of,
+)
 
 
 class SpecRefused(MisuseError):  # noqa: N818 - named as the other refusals are
@@ -106,11 +162,12 @@ class Registry:
 
     async def publish(self, text: str, author: str) -> Published:
         """Check a spec and keep it under its own name and version; raises SpecRefused with all problems."""
-        loaded = compiled(text, "<published>", points=self._points, catalog=self._catalog)
+        loaded = await self._compiled(text, PUBLISHED)
         graph = loaded.graph
-        if graph is None:
-            count = len(loaded.errors)
-            raise SpecRefused(f"the spec has {count} problem{'s' * (count != 1)}", loaded.errors)
+        held = [] if loaded.spec is None else literals.in_metadata(loaded.spec, text, PUBLISHED)
+        if graph is None or held:
+            errors = (*loaded.errors, *held)
+            raise SpecRefused(f"the spec has {len(errors)} problem{'s' * (len(errors) != 1)}", errors)
         there = await self._versions.versions(graph.pipeline)
         if graph.version not in there:
             await self._fits(graph, there)
@@ -121,7 +178,12 @@ class Registry:
             author=author,
             facts={FINGERPRINT: graph.fingerprint, RELEASE: rspp.__version__, SCHEMA: CORE_SCHEMA_VERSION},
         )
-        return msgspec.structs.replace(published_of(document), warnings=loaded.problems)
+        warnings = (*loaded.problems, *literals.elsewhere(text, PUBLISHED))
+        return msgspec.structs.replace(published_of(document), warnings=warnings)
+
+    async def _compiled(self, text: str, file: str) -> Loaded:
+        """Beside the loop, which may carry calls."""
+        return await asyncio.to_thread(compiled, text, file, points=self._points, catalog=self._catalog)
 
     async def get(self, pipeline: str, version: str) -> Published | None:
         document = await self._versions.get(pipeline, version)
@@ -140,7 +202,7 @@ class Registry:
     async def graph(self, pipeline: str, version: str) -> GraphDefinition:
         """The compiled graph of a published version, under no policy."""
         found = await self.want(pipeline, version)
-        loaded = compiled(found.text, found.ref, points=self._points, catalog=self._catalog)
+        loaded = await self._compiled(found.text, found.ref)
         if loaded.graph is None:
             raise SpecRefused(f"{found.ref} does not compile here any more", loaded.errors)
         return loaded.graph

@@ -10,9 +10,10 @@ from typing import Final
 
 import msgspec
 
-from rspp.contract.errors import LimitReached, MisuseError, PeerFault
+from rspp.contract.errors import LimitReached, MisuseError, PeerFault, RsppError
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
 from rspp.control.config.documents import MOVES_MAX, TRIES_MAX, WORDS_MAX, Versions, WallMs
-from rspp.control.config.rollout import Rollout, begin, checked, governed
+from rspp.control.config.rollout import BY_BUDGET, Rollout, begin, checked, governed
 from rspp.control.names import CONFIG, key, parts
 from rspp.host.ports import Entry, Store
 
@@ -53,6 +54,56 @@ def record_of(entry: Entry) -> Record:
             "document_corrupt", f"the rollout says that it is of {found.rollout.pipeline}", entry.key
         )
     return found
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """A pipeline's rollout as an operator sees it."""
+    try:
+        record = record_of(Entry(key, value, 0))
+    except RsppError:
+        return None
+    rollout, last = record.rollout, record.changes[-1] if record.changes else None
+    level, reason, message = Level.OK, "", ""
+    if rollout.frozen:
+        burned = rollout.frozen_by == BY_BUDGET
+        level, reason = Level.DEGRADED if burned else Level.NOTICE, "rollout_frozen"
+        message = cut(f"{rollout.pipeline} is frozen by {rollout.frozen_by}: {rollout.frozen_reason}")
+    return Row(
+        aggregate_id=rollout.pipeline,
+        state="frozen" if rollout.frozen else "canary" if rollout.canary else "steady",
+        level=level,
+        reason=reason,
+        message=message,
+        since_ms=last.at_ms if last is not None else 0,
+        facts={
+            "pipeline": cut(rollout.pipeline),
+            "base": cut(rollout.base),
+            "canary": cut(rollout.canary or ""),
+            "percent": rollout.percent,
+            "tenants": len(rollout.tenants),
+            "former_base": cut(rollout.bases[-1]) if rollout.bases else "",
+            "frozen_by": cut(rollout.frozen_by),
+            "changes": record.number,
+            "author": cut(last.author) if last is not None else "",
+        },
+    )
+
+
+SURFACE: Final = Surface(
+    name="rollouts",
+    owner=__name__,
+    summary="Which version of each pipeline new sessions get, and whether that may change now.",
+    aggregate_type="pipeline",
+    storage=f"kv:{CONFIG}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/rollouts",
+    affects_health=True,
+    affects_actions=True,
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(CONFIG, f"{ROLLOUT}/"),
+    row=row_of,
+)
 
 
 class Rollouts:

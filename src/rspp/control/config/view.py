@@ -25,6 +25,7 @@ import msgspec
 from rspp.contract.decisions import DecisionReason
 from rspp.contract.errors import PeerFault, RsppError
 from rspp.contract.plan import SnapshotProvenance
+from rspp.contract.words import RecordingLevel
 from rspp.control.config import skew
 from rspp.control.config.feed import PULSE_MS, RETRY_MS, STALE_MS, Faults, Feed
 from rspp.control.config.graphs import Graphs, inserted_nodes
@@ -80,6 +81,7 @@ class View:
         pulse_ms: int = PULSE_MS,
         points: Points = offered,
         plugins: Plugins | None = None,
+        unstated_level: RecordingLevel | None = None,
         routing_ref: Callable[[], str] = lambda: "routing/local",
         capacity: Callable[[str], str] = lambda _: "allow",
     ) -> None:
@@ -89,7 +91,7 @@ class View:
         self._clock = clock
         self._default = default_pipeline
         self._fallback = fallback
-        self._graphs = Graphs(self.known.find, points)
+        self._graphs = Graphs(self.known.find, points, unstated_level)
         self._plugins = plugins or Plugins()
         self._routing_ref = routing_ref
         self._capacity = capacity
@@ -202,6 +204,11 @@ class View:
     def graph(self, graph_ref: str) -> GraphDefinition:
         """As `graph_for`: what a worker's port calls it."""
         return self.graph_for(graph_ref)
+
+    def renew(self) -> list[GraphDefinition]:
+        """The modules beside the pipelines were changed: every graph anew, where it can be had."""
+        self._taken.clear()
+        return self._graphs.renew()
 
     # ---- how it knows ---------------------------------------------------------------------------------------------
 

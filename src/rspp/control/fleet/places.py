@@ -13,6 +13,8 @@ from rspp.control.authority.members import GONE, MemberState, Seen, is_silent
 LATE_OF_TTL: Final = 2 / 3
 # The label in which a worker names its transports, with commas; without it, it is thought to have them all.
 TRANSPORTS: Final = "transports"
+# The label in which a worker names, with commas, the pipelines of its own files; without it, it serves what is published.
+PIPELINES: Final = "pipelines"
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +39,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     def fullness(self) -> float:
         """How much of what it can bear it bears: of its sessions or of its load, whichever is more."""
         return max(self.sessions / self.capacity if self.capacity > 0 else 1.0, self.load)
+
+
+def own_pipelines(place: Place) -> tuple[str, ...]:
+    """What it serves from files, each as `name@version`; nothing where it serves what is published."""
+    return tuple(filter(None, place.labels.get(PIPELINES, "").split(",")))
 
 
 def place_of(seen: Seen, now: int) -> Place:

@@ -21,6 +21,7 @@ from rspp.contract.errors import MisuseError, RsppError
 from rspp.contract.event import NS_PER_MS, Signal
 from rspp.contract.evidence import TurnEvidence
 from rspp.contract.signals import SignalName
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
 from rspp.contract.words import OutcomeClass
 from rspp.control.fleet.provider_health import (
     FRESH_MS,
@@ -37,6 +38,7 @@ from rspp.control.fleet.provider_health import (
     merged,
 )
 from rspp.control.names import HEALTH, encoded, key, parts
+from rspp.host.conditions import kept, reader
 from rspp.host.meters import Meters
 from rspp.host.ports import Clock, Entry, Store
 from rspp.kernel.snapshot import OpenRequest, Snapshot
@@ -73,7 +75,7 @@ class Circuits:
 
     # ---- as a listener ---------------------------------------------------------------------------------------------
 
-    def opened(self, request: OpenRequest) -> None: ...
+    def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
 
     def heard(self, session_id: str, signal: Signal) -> None:
         if signal.signal == SignalName.CIRCUIT_EVENT:
@@ -102,12 +104,31 @@ class Circuits:
         elif reason == "closed":
             self._open.get(provider, set()).discard(session_id)
 
+    def forget(self, provider: str) -> None:
+        """Nobody has cut it off: its circuits are reset."""
+        self._open.pop(provider, None)
+
     def count(self, provider: str) -> int:
         return len(self._open.get(provider, ()))
 
     @property
     def providers(self) -> list[str]:
         return [provider for provider, sessions in self._open.items() if sessions]
+
+    def rows(self) -> list[Row]:
+        """Each provider that sessions of this process have cut off."""
+        return [self._row(provider) for provider in self.providers]
+
+    def _row(self, provider: str) -> Row:
+        sessions = self.count(provider)
+        return Row(
+            aggregate_id=provider,
+            state="open",
+            level=Level.DEGRADED,
+            reason="circuit_open",
+            message=cut(f"{provider} failed so often that sessions have cut it off: they do without it"),
+            facts={"provider": cut(provider), "sessions": sessions},
+        )
 
     def latency_ms(self, provider: str) -> tuple[int | None, int | None]:
         """p50 and p95 of the last calls that came out well, as far as turns' evidence tells of them; None without any."""
@@ -116,6 +137,65 @@ class Circuits:
             return None, None
         last = len(took) - 1
         return took[last * 50 // 100], took[-(-last * 95 // 100)]
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """One worker's word about a provider. What ticks with every call is rounded or left out: the board has it."""
+    try:
+        report = _DECODE(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if parts(key) != (KIND, report.provider, report.member):
+        return None
+    ill = report.state is ProviderState.UNHEALTHY
+    facts: dict[str, str | int | float | bool] = {
+        "provider": cut(report.provider),
+        "worker": cut(report.member),
+        "region": cut(report.region),
+        "circuit_open": report.circuit_open,
+    }
+    if report.availability is not None:
+        facts["availability_about"] = report.availability // 10 * 10
+    return Row(
+        aggregate_id=f"{report.provider}@{report.member}",
+        state=report.state.value,
+        level=Level.DEGRADED if ill else Level.OK,
+        reason="provider_unhealthy" if ill else "",
+        message=cut(f"{report.provider} fails, as {report.member} sees it") if ill else "",
+        facts=facts,
+        fades_ms=FRESH_MS,
+    )
+
+
+SURFACE: Final = Surface(
+    name="provider_health",
+    owner=__name__,
+    summary="How each provider fares, as each worker sees it.",
+    aggregate_type="provider",
+    storage=f"kv:{HEALTH}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/provider-health",
+    affects_health=True,
+    affects_actions=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(HEALTH, PREFIX, sole=True),
+    row=row_of,
+)
+
+CIRCUITS: Final = Surface(
+    name="circuits",
+    owner=__name__,
+    summary="Providers that sessions of a worker have cut off because they failed too often.",
+    aggregate_type="circuit",
+    storage="memory, said in kv:conditions",
+    truth=Truth.CANONICAL,
+    read="GET /v1/provider-health",
+    affects_health=True,
+    affects_actions=True,
+    coverage=Coverage.JOURNAL,
+    kept=kept(),
+    row=reader("circuits"),
+)
 
 
 class _Word(msgspec.Struct):
@@ -184,6 +264,15 @@ class ProviderReporter:
                 log.info("the health of a provider was not written: %s", type(error).__name__)
                 break
         return written
+
+    async def vouch(self, provider: str) -> None:
+        """An operator says that it is well: what was seen of it until now is forgotten, and the fleet hears so at once."""
+        self.circuits.forget(provider)
+        word = self._words.get(provider)
+        if word is not None:
+            word.window.forget(self._totals().get(provider, Calls()))
+            word.said, word.written = None, False
+            await self.look()
 
     def _judge(self, provider: str, word: _Word, totals: Mapping[str, Calls], now: int) -> bool:
         """What is to be said of a provider; False if that was said already."""
@@ -290,6 +379,11 @@ class ProviderBoard:
             )
             for provider, words in sorted(self._heard.items())
         }
+
+    def reports(self, now: int, provider: str) -> list[ProviderReport]:
+        """What each worker says of one provider, as far as it is fresh."""
+        words = self._heard.get(provider, {}).values()
+        return [one.report for one in words if now - one.at <= self._fresh_ms * NS_PER_MS]
 
     def prune(self) -> None:
         """Let go of words that have expired in the store as well; looked for now and then only."""

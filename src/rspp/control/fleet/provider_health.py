@@ -80,6 +80,12 @@ class Window:
 
     def __init__(self) -> None:
         self._marks: deque[tuple[int, Calls]] = deque(maxlen=STEPS + 1)
+        self._forgotten = Calls()  # what was counted up to here says nothing any more
+
+    def forget(self, total: Calls) -> None:
+        """Begin anew: nothing that was counted until now is in the window."""
+        self._marks.clear()
+        self._forgotten = total
 
     def take(self, now: int, total: Calls) -> Calls:
         """The counts as they are now; what came within the window. At most once a step is remembered."""
@@ -87,7 +93,7 @@ class Window:
         if not self._marks or now - self._marks[-1][0] >= step_ns:
             self._marks.append((now, total))
         # Thirty steps are longer than the window, so nothing that is still in it was dropped.
-        before = Calls()
+        before = self._forgotten
         for at, calls in self._marks:
             if at > now - WINDOW_MS * NS_PER_MS:
                 break

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from rspp.contract.errors import MisuseError, PeerFault
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
 from rspp.control.authority.members import Member, MemberState
 from rspp.control.names import CONFIG, key, parts
 from rspp.host.ports import Entry, Store
@@ -92,6 +93,52 @@ def region_of(entry: Entry) -> Region:
     if region is None or region.name != name:
         return Region(name=name, mode=RegionMode.CLOSED, reason="region_unreadable", pinned=True)
     return region
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """A region's switch as an operator sees it; one that cannot be read is closed, as `region_of` has it."""
+    region = region_of(Entry(key, value, 0))
+    shut = region.mode is not RegionMode.OPEN
+    level, reason, message = Level.OK, "", ""
+    if shut:
+        level = Level.DEGRADED if region.automatic or region.reason == "region_unreadable" else Level.NOTICE
+        reason, message = "region_shut", cut(f"{region.name} takes nobody ({region.mode}): {region.reason}")
+    elif region.incident:
+        level, reason = Level.NOTICE, "region_incident"
+        message = cut(f"something is wrong in {region.name}: {region.incident}")
+    return Row(
+        aggregate_id=region.name,
+        state=region.mode.value,
+        level=level,
+        reason=reason,
+        message=message,
+        since_ms=region.at_wall_ms,
+        facts={
+            "region": cut(region.name),
+            "author": cut(region.author),
+            "because": cut(region.reason),
+            "automatic": region.automatic,
+            "pinned": region.pinned,
+            "incident": cut(region.incident),
+        },
+    )
+
+
+SURFACE: Final = Surface(
+    name="routing_view",
+    owner=__name__,
+    summary="Where new sessions are led beside what workers say of themselves: the switch of each region.",
+    aggregate_type="region",
+    storage=f"kv:{CONFIG}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/regions",
+    affects_health=True,
+    affects_actions=True,
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(CONFIG, PREFIX),
+    row=row_of,
+)
 
 
 class Regions:

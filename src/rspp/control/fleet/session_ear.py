@@ -39,7 +39,7 @@ HEARD: Final = frozenset(
 class Listener(Protocol):
     """Somebody who wants to know. Nothing here waits or raises."""
 
-    def opened(self, request: OpenRequest) -> None: ...
+    def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
     def heard(self, session_id: str, signal: Signal) -> None: ...
     def turn(self, session_id: str, evidence: TurnEvidence) -> None: ...
     def over(self, session_id: str, reason: str) -> None:
@@ -67,8 +67,10 @@ class SessionEar:
     def opened(self, request: OpenRequest, graph: GraphDefinition) -> None:
         self._session_id = request.session_id
         self._recorder.opened(request, graph)
+        # A recorder may know only now who keeps the record of this session.
+        self.took, self._did = self._recorder.took, self._recorder.did
         for listener in self._listeners:
-            listener.opened(request)
+            listener.opened(request, graph)
 
     def did(self, at: int, effects: Sequence[Effect]) -> None:
         self._did(at, effects)

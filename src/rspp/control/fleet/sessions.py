@@ -32,7 +32,7 @@ class StatusFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return (
             (not self.states or status.state in self.states)
             and self.region in (None, status.region)
-            and self.pipeline in (None, status.pipeline)
+            and self.pipeline in (None, status.pipeline, status.pipeline.partition("@")[0])
             and self.owner in (None, status.owner)
         )
 

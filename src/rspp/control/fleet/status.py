@@ -49,7 +49,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     epoch: int
     owner: str
     region: str = ""
-    pipeline: str = ""
+    pipeline: str = ""  # NAME@VERSION
     policy: str = ""  # the version of the policy that it began under
     turns: int = 0
     line: str = ConnectionState.DISCONNECTED.value

@@ -16,10 +16,12 @@ import msgspec
 from rspp.contract.errors import RsppError
 from rspp.contract.event import NS_PER_MS, Signal
 from rspp.contract.evidence import TurnEvidence
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
 from rspp.control import names
 from rspp.control.fleet.status import GOES_ON, SessionWord, Status, after, ended
 from rspp.host.ports import Clock, Entry, Store
 from rspp.kernel.snapshot import OpenRequest
+from rspp.spec.graph import GraphDefinition
 
 log = logging.getLogger("rspp.control.fleet.status")
 
@@ -47,6 +49,53 @@ def status_of(entry: Entry) -> Status | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return status if names.parts(entry.key) == (status.tenant, status.session) else None
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """A session as an operator sees it."""
+    status = status_of(Entry(key, value, 0))
+    if status is None:
+        return None
+    degraded = status.state is SessionWord.DEGRADED
+    missing = ", ".join(status.missing)
+    return Row(
+        aggregate_id=status.session,
+        tenant_id=status.tenant,
+        state=status.state.value,
+        level=Level.DEGRADED if degraded else Level.OK,
+        reason="session_degraded" if degraded else "",
+        message=cut(f"{status.session} goes on without {missing}: {status.reason}") if degraded else "",
+        since_ms=status.since_ms,
+        facts={
+            "owner": cut(status.owner),
+            "epoch": status.epoch,
+            "region": cut(status.region),
+            "pipeline": cut(status.pipeline),
+            "policy": cut(status.policy),
+            "turns": status.turns,
+            "line": status.line,
+            "missing": cut(missing),
+            "because": cut(status.reason),
+            "opened_ms": status.opened_ms,
+        },
+        over=status.state is SessionWord.ENDED,
+    )
+
+
+SURFACE: Final = Surface(
+    name="sessions",
+    owner=__name__,
+    summary="Every session that runs or has just ended: how it fares, where it is, how many turns it had.",
+    aggregate_type="session",
+    storage=f"kv:{names.STATUS}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/tenants/{tenant}/statuses",
+    affects_health=True,
+    affects_actions=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(names.STATUS),
+    row=row_of,
+)
 
 
 class _Row(msgspec.Struct):
@@ -77,7 +126,7 @@ class StatusWriter:
 
     # ---- as a listener ---------------------------------------------------------------------------------------------
 
-    def opened(self, request: OpenRequest) -> None:
+    def opened(self, request: OpenRequest, graph: GraphDefinition) -> None:
         if len(self._rows) >= ROWS_MAX:
             self.dropped += 1
             return
@@ -93,7 +142,7 @@ class StatusWriter:
                 epoch=request.epoch,
                 owner=self._owner(),
                 region=self._region,
-                pipeline=request.pipeline_version,
+                pipeline=f"{graph.pipeline}@{graph.version}",
                 policy=snapshot.provenance.policy_resolution_snapshot if snapshot else "",
                 turns=request.next_turn - 1,
             )

@@ -24,7 +24,16 @@ from rspp.contract.errors import InvariantBreach, RsppError
 from rspp.contract.event import NS_PER_MS
 from rspp.control.intake.applied import Applied
 from rspp.control.intake.holders import Ask, spread_ms
-from rspp.control.intake.quotas import ALLOWED, Action, Moment, TenantLimits, Verdict, severest
+from rspp.control.intake.quotas import (
+    ALLOWED,
+    NOTHING_USED,
+    Action,
+    Moment,
+    TenantLimits,
+    Usage,
+    Verdict,
+    severest,
+)
 from rspp.control.intake.slots import Graves, IsGone, Scope
 from rspp.control.names import SLOTS, encoded, parts
 from rspp.host.clock import MachineClock
@@ -310,6 +319,12 @@ class Slots:
         if any(count < 0 for count in found.values()) or (fleet is not None and fleet.held < 0):
             raise InvariantBreach("slots_damaged", "more slots were given back than taken")
         return found
+
+    def used(self, tenant_id: str | None) -> Usage:
+        """Sessions of a tenant, or of all, as far as this process knows; nothing of one whose sessions are elsewhere."""
+        key = FLEET if tenant_id is None else f"{OF_TENANT}{encoded(tenant_id)}"
+        scope = self._scopes.get(key)
+        return NOTHING_USED if scope is None else scope.used
 
     def over(self, tenant_id: str) -> Verdict:
         """The tenant's, or the fleet's, quota of sessions that lets more in than it says, with less for all of them.

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final
 
 import msgspec
 
 from rspp.contract.errors import MisuseError, PeerFault, RsppError
-from rspp.control.intake.quotas import UNLIMITED, TenantLimits
+from rspp.contract.surface import Coverage, Fact, Kept, Level, Row, Surface, Truth, cut
+from rspp.control.intake.quotas import UNLIMITED, QuotaName, TenantLimits, Usage, fullest
 from rspp.control.names import CONFIG, key, parts
 from rspp.control.security.roles import EVERYWHERE
+from rspp.host.conditions import kept, reader
 from rspp.host.ports import Entry, Store
 
 log = logging.getLogger("rspp.control.intake.limits")
@@ -56,6 +59,83 @@ def record_of(entry: Entry) -> QuotaRecord:
     if parts(entry.key) != (KIND, found.tenant):
         raise PeerFault("document_corrupt", f"the quota says that it is of {found.tenant}", entry.key)
     return found
+
+
+# Of a hundred parts of a quota: from here on somebody should know.
+NEARLY: Final = 90
+_READ_USE: Final = reader("admission_quotas")
+
+
+def row_of(key: str, value: bytes) -> Row | None:
+    """What was set for a tenant; or one worker's word that a tenant has (nearly) used it up."""
+    if not key.startswith(PREFIX):
+        return _READ_USE(key, value)
+    try:
+        record = record_of(Entry(key, value, 0))
+    except RsppError:
+        return None
+    facts: dict[str, Fact] = {"author": cut(record.author), "because": cut(record.reason)}
+    for quota in QuotaName:
+        limit = getattr(record.limits, quota)
+        if limit.most:
+            facts[quota.value] = limit.most
+            facts[f"{quota.value}_then"] = limit.action.value
+    return Row(
+        aggregate_id=record.tenant,
+        tenant_id=None if record.tenant == EVERYWHERE else record.tenant,
+        state="set",
+        since_ms=record.at_ms,
+        facts=facts,
+    )
+
+
+def use_rows(limits: Limits, tenants: Iterable[str], used: Callable[[str | None], Usage]) -> Iterator[Row]:
+    """Of these tenants, and of all together, whose quotas are (nearly) used up; nothing of whom nothing is known."""
+    for tenant_id in (None, *tenants):
+        try:
+            most = limits.of(tenant_id)
+            row = None if most == UNLIMITED else use_row(tenant_id, most, used(tenant_id))
+        except RsppError:
+            continue
+        if row is not None:
+            yield row
+
+
+def use_row(tenant_id: str | None, limits: TenantLimits, usage: Usage) -> Row | None:
+    """That a quota is (nearly) used up; None while it is not. Numbers that tick are left out: `usage` has them."""
+    found = fullest(limits, usage)
+    if found is None or found[1] * 100 < found[2] * NEARLY:
+        return None
+    quota, used, most = found
+    up = used >= most
+    words = "is used up" if up else "is nearly used up"
+    return Row(
+        aggregate_id=tenant_id or EVERYWHERE,
+        tenant_id=tenant_id,
+        state="used_up" if up else "nearly",
+        level=Level.DEGRADED if up else Level.NOTICE,
+        reason="quota_used_up" if up else "quota_nearly_used_up",
+        message=cut(f"{quota.value} of {tenant_id or 'all together'} {words}: at most {most}"),
+        facts={"quota": quota.value, "most": most, "then": getattr(limits, quota).action.value},
+    )
+
+
+SURFACE: Final = Surface(
+    name="admission_quotas",
+    owner=__name__,
+    summary="What each tenant may have, and which tenants have nearly or wholly used it up.",
+    aggregate_type="quota",
+    storage=f"kv:{CONFIG}; what is used up in kv:conditions",
+    truth=Truth.CANONICAL,
+    read="GET /v1/quotas",
+    affects_health=True,
+    affects_actions=True,
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(CONFIG, PREFIX),
+    also=(kept(),),
+    row=row_of,
+)
 
 
 class Limits:

@@ -100,6 +100,8 @@ class SessionMeter:
         self.session_id, self._graph = request.session_id, graph
         self._tenant = self._board.enter(self, request.tenant_id)
         self._recorder.opened(request, graph)
+        # A recorder may know only now who keeps the record of this session.
+        self._took, self._did = self._recorder.took, self._recorder.did
 
     def closed(self) -> None:
         self.settle()

@@ -191,6 +191,17 @@ def _used(usage: Usage, quota: QuotaName) -> int:
     return usage.spend_micros_day
 
 
+def fullest(limits: TenantLimits, usage: Usage) -> tuple[QuotaName, int, int] | None:
+    """The quota of which the largest part is used, how much that is and how much may be; None where nothing is limited."""
+    found: tuple[QuotaName, int, int] | None = None
+    for quota, _, _ in _RULES:
+        most = getattr(limits, quota).most
+        used = _used(usage, quota)
+        if most and (found is None or used * found[2] > found[1] * most):
+            found = quota, used, most
+    return found
+
+
 def minute_of(wall_ms: int) -> int:
     return wall_ms // MINUTE_MS
 

@@ -200,6 +200,15 @@ class Scope:
     def limit(self) -> int:
         return self._limits().sessions.most
 
+    @property
+    def used(self) -> Usage:
+        """Sessions of this scope, and those that began in this minute, as far as the document was seen last."""
+        if self._known is None:
+            return Usage(sessions=self.held)
+        found = self._known[1]
+        starts = found.starts if found.minute == minute_of(self._clock.wall() // NS_PER_MS) else 0
+        return Usage(sessions=found.count(self._member) + self.held, sessions_minute=starts)
+
     def over(self) -> Verdict:
         """Which quota of sessions this scope is beyond, as far as the document was seen last."""
         if self._known is None:

@@ -112,6 +112,16 @@ class UsageBoard:
         part.add(self._amounts(tenant_id, wall_ms), True, True)
         return part.usage()
 
+    @property
+    def together(self) -> Usage:
+        """What all tenants have used in all processes, as of the last tick."""
+        return self._together
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Whose use is counted here."""
+        return tuple(self._tenants)
+
     def verdict(self, tenant_id: str) -> Verdict:
         """Its own quotas of use and those of all together: the severer one. For sessions that run, and at the door."""
         wall_ms = self._wall_ms()

@@ -30,6 +30,7 @@ from rspp.control.names import key, parts
 from rspp.control.objectives.error_budget import HOUR_MS, Counts
 from rspp.host.ports import Clock, Entry, Store
 from rspp.kernel.snapshot import OpenRequest
+from rspp.spec.graph import GraphDefinition
 
 log = logging.getLogger("rspp.control.objectives.availability")
 
@@ -106,7 +107,7 @@ class AvailabilityCount:
 
     # ---- as a listener ---------------------------------------------------------------------------------------------
 
-    def opened(self, request: OpenRequest) -> None: ...
+    def opened(self, request: OpenRequest, graph: GraphDefinition) -> None: ...
 
     def heard(self, session_id: str, signal: Signal) -> None:  # noqa: ARG002 - the port has it
         self.count(What.TURNS, turn_is_good(signal))

@@ -7,6 +7,7 @@ from typing import Final
 from rspp.control.operations.approvals import APPROVALS
 from rspp.control.operations.audit import AUDITS
 from rspp.control.operations.backup import BACKUPS
+from rspp.control.operations.circuits import CIRCUITS
 from rspp.control.operations.documents import POLICIES, PROVIDER_CONFIGS
 from rspp.control.operations.fleet import FLEET
 from rspp.control.operations.keys import KEYS
@@ -24,6 +25,7 @@ from rspp.control.operations.workers import WORKERS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *FLEET,
+    *CIRCUITS,
     *PIPELINES,
     *ROLLOUTS,
     *POLICIES,

@@ -16,7 +16,7 @@ from msgspec import Meta
 from rspp.contract.errors import PeerFault
 from rspp.control.authority.leases import OVER, Held, LeaseState, opens
 from rspp.control.config.graphs import graph_ref_of
-from rspp.control.fleet.places import Place
+from rspp.control.fleet.places import Place, own_pipelines
 from rspp.control.fleet.residency import Use
 from rspp.control.fleet.routing import Refusal, Wish, choose
 from rspp.control.operations.operation import Conflict, NotFound, Operation, Request, Response
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TOKEN_MS: Final = 120_000
 TOKEN_MS_MAX: Final = 300_000
 LATENCY_MS_MAX: Final = 60_000
+NOT_PUBLISHED: Final = ("pipeline_missing", "pipeline_unknown")
 
 Latencies = Annotated[
     dict[str, Annotated[float, Meta(ge=0, le=LATENCY_MS_MAX)]],
@@ -89,9 +90,23 @@ async def create(plane: ControlPlane, principal: Principal, asked: CreateRoute) 
     if held is not None:
         return await _back(plane, held, asked, caller)
     session = asked.session or new_session_id()
-    pipeline = await plane.version_for(asked.tenant, session, asked.pipeline or None)
-    place, why = await _place(plane, asked, session, pipeline, frozenset())
+    pipeline, own = await _version(plane, asked, session)
+    place, why = await _place(plane, asked, session, pipeline, frozenset(), own=own)
     return _answer(plane, asked, caller, session, pipeline, place, why, back=False)
+
+
+async def _version(plane: ControlPlane, asked: CreateRoute, session: str) -> tuple[str, bool]:
+    """What is published for this session; where nothing such is, what a worker serves from files of its own."""
+    try:
+        return await plane.version_for(asked.tenant, session, asked.pipeline or None), False
+    except Refused as refused:
+        if refused.code not in NOT_PUBLISHED:
+            raise
+        for place in (await plane.routing.current()).places:
+            for own in own_pipelines(place) if place.healthy else ():
+                if asked.pipeline in ("", own, own.partition("@")[0]):
+                    return own, True
+        raise
 
 
 async def resume(plane: ControlPlane, _: Principal, asked: ResumeRoute) -> RouteAnswer:
@@ -122,13 +137,15 @@ async def _back(plane: ControlPlane, held: Held, asked: CreateRoute, caller: str
     if lease.state is LeaseState.HELD and owner is not None and owner.healthy and owner.endpoint:
         place, why = owner, "owner"
     else:
-        place, why = await _place(plane, asked, lease.session_id, pipeline, frozenset({lease.owner}))
+        avoid, own = frozenset({lease.owner}), pipeline == lease.graph_ref
+        place, why = await _place(plane, asked, lease.session_id, pipeline, avoid, own=own)
     return _answer(plane, asked, caller, lease.session_id, pipeline, place, why, back=True, epoch=held.epoch)
 
 
 async def _place(
-    plane: ControlPlane, asked: CreateRoute, session: str, pipeline: str, avoid: frozenset[str]
+    plane: ControlPlane, asked: CreateRoute, session: str, pipeline: str, avoid: frozenset[str], *, own: bool
 ) -> tuple[Place, str]:
+    """`own`: the pipeline is of some workers' files, and they alone can serve it."""
     snapshot = await plane.routing.current()
     rules = plane.residency_rules.rules()
     wish = Wish(
@@ -141,7 +158,10 @@ async def _place(
         regions_allowed=rules.regions(asked.tenant, Use.PROCESS),
         avoid=avoid,
     )
-    chosen = choose(snapshot.places, wish, plane.settings.routing, snapshot.modes)
+    places = [
+        one for one in snapshot.places if (pipeline in own_pipelines(one) if own else not own_pipelines(one))
+    ]
+    chosen = choose(places, wish, plane.settings.routing, snapshot.modes)
     if isinstance(chosen, Refusal):
         raise Refused(chosen.code, chosen.message, chosen.retry_after_ms)
     return chosen.place, f"{chosen.region_why}, {chosen.place_why}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta
 
 from rspp.control.authority.leases import OVER, Held, LeaseState
-from rspp.control.commands import Command, CommandKind, Outcome, new_command_id
+from rspp.control.commands import DEBUG_MS_MAX, Command, CommandKind, Outcome, new_command_id
 from rspp.control.names import key
 from rspp.control.operations.operation import (
     ITEMS_MAX,
@@ -48,6 +48,13 @@ class OrderSession(Request, frozen=True, kw_only=True):
     session: SessionName
     reason: Reason
     within_ms: Deadline = 10_000
+
+
+class DebugSession(OrderSession, frozen=True, kw_only=True):
+    for_ms: Annotated[
+        int,
+        Meta(ge=0, le=DEBUG_MS_MAX, description="For how long, in milliseconds; 0 ends it now."),
+    ] = 60_000
 
 
 class SessionItem(Response, frozen=True, kw_only=True):
@@ -150,6 +157,11 @@ async def close(plane: ControlPlane, principal: Principal, asked: OrderSession) 
     return await _order(plane, principal, CommandKind.CLOSE, asked)
 
 
+async def debug(plane: ControlPlane, principal: Principal, asked: DebugSession) -> Ordered:
+    """Its debug events are in its recording and in its worker's log; no other session has any."""
+    return await _order(plane, principal, CommandKind.DEBUG, asked, for_ms=asked.for_ms)
+
+
 async def revoke(plane: ControlPlane, _: Principal, asked: OrderSession) -> Ordered:
     """Nothing that the session says is accepted from now on, whatever its worker does."""
     await _running(plane, asked)
@@ -168,7 +180,7 @@ async def _running(plane: ControlPlane, asked: OrderSession) -> Held:
 
 
 async def _order(
-    plane: ControlPlane, principal: Principal, kind: CommandKind, asked: OrderSession
+    plane: ControlPlane, principal: Principal, kind: CommandKind, asked: OrderSession, *, for_ms: int = 0
 ) -> Ordered:
     held = await _running(plane, asked)
     if held.lease.state is LeaseState.FREE:
@@ -178,6 +190,7 @@ async def _order(
         kind=kind,
         tenant=asked.tenant,
         session=asked.session,
+        for_ms=for_ms,
         reason=asked.reason,
         by=principal.id,
         at_ms=plane.wall_ms(),
@@ -239,6 +252,18 @@ SESSIONS: Final = (
         handler=close,
         summary="End a session in good order.",
         example=_WHY,
+    ),
+    Operation(
+        name="sessions.debug",
+        method="POST",
+        path=f"{_ONE}/debug",
+        request=DebugSession,
+        response=Ordered,
+        permission=Permission.SESSIONS_DEBUG,
+        handler=debug,
+        summary="Have one session tell more of itself for a while; it ends by itself, and the others notice nothing.",
+        example={**_WHY, "for_ms": 60_000},
+        idempotent=True,
     ),
     Operation(
         name="sessions.migrate",

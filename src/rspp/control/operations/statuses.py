@@ -23,7 +23,7 @@ WITHIN_MS_MAX: Final = 30_000
 class ListStatuses(Request, frozen=True, kw_only=True):
     tenant: Tenant
     state: Annotated[SessionWord | None, Meta(description="Only those in this state.")] = None
-    pipeline: Annotated[str | None, Meta(description="Only of this pipeline.")] = None
+    pipeline: Annotated[str | None, Meta(description="Only of this pipeline: NAME, or NAME@VERSION.")] = None
     region: Annotated[str | None, Meta(description="Only of this region.")] = None
     limit: Annotated[int, Meta(ge=1, le=PAGE_MAX, description="How many at most.")] = 100
     after: Annotated[str | None, Meta(description="Where the last page ended.")] = None

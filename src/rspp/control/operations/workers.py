@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from msgspec import Meta
 
-from rspp.control.authority.members import GONE, Member, MemberState, Seen, fence, is_silent
+from rspp.control.authority.members import GONE, Member, MemberState, Seen, fence, is_silent, settle
 from rspp.control.commands import Command, CommandKind, Outcome, new_command_id
 from rspp.control.names import MEMBERS, encoded
 from rspp.control.operations.operation import (
     Conflict,
     Done,
+    Handler,
     NotFound,
     Operation,
     Request,
@@ -43,6 +44,12 @@ class DrainWorker(Request, frozen=True, kw_only=True):
     within_ms: Deadline = 10_000
 
 
+class OrderWorker(Request, frozen=True, kw_only=True):
+    worker: Worker
+    reason: Reason
+    within_ms: Deadline = 10_000
+
+
 class FenceWorker(Request, frozen=True, kw_only=True):
     worker: Worker
     reason: Reason
@@ -71,7 +78,9 @@ class WorkerList(Response, frozen=True, kw_only=True):
     items: list[WorkerItem]
 
 
-class Drained(Response, frozen=True, kw_only=True):
+class Ordered(Response, frozen=True, kw_only=True):
+    """What a worker says that came of an order."""
+
     worker: str
     outcome: Outcome
     message: str = ""
@@ -136,13 +145,39 @@ async def _there(plane: ControlPlane, worker: str) -> Member:
     return member
 
 
-async def drain(plane: ControlPlane, principal: Principal, asked: DrainWorker) -> Drained:
+async def drain(plane: ControlPlane, principal: Principal, asked: DrainWorker) -> Ordered:
     """The worker takes nobody new and empties; the answer is that it began, its record shows how far it is."""
+    return await _order(plane, principal, CommandKind.DRAIN, asked, asked.mode)
+
+
+async def resume(plane: ControlPlane, principal: Principal, asked: OrderWorker) -> Ordered:
+    return await _order(plane, principal, CommandKind.RESUME, asked)
+
+
+async def retry_exports(plane: ControlPlane, principal: Principal, asked: OrderWorker) -> Ordered:
+    return await _order(plane, principal, CommandKind.RETRY_EXPORT, asked)
+
+
+async def free_recordings(plane: ControlPlane, principal: Principal, asked: OrderWorker) -> Ordered:
+    return await _order(plane, principal, CommandKind.FREE_RECORDINGS, asked)
+
+
+async def give_up_exports(plane: ControlPlane, principal: Principal, asked: OrderWorker) -> Ordered:
+    return await _order(plane, principal, CommandKind.GIVE_UP_EXPORT, asked)
+
+
+async def _order(
+    plane: ControlPlane,
+    principal: Principal,
+    kind: CommandKind,
+    asked: DrainWorker | OrderWorker,
+    mode: str = "",
+) -> Ordered:
     await _there(plane, asked.worker)
     command = Command(
         id=new_command_id(),
-        kind=CommandKind.DRAIN,
-        mode=asked.mode,
+        kind=kind,
+        mode=mode,
         reason=asked.reason,
         by=principal.id,
         at_ms=plane.wall_ms(),
@@ -150,7 +185,7 @@ async def drain(plane: ControlPlane, principal: Principal, asked: DrainWorker) -
     result = await plane.commands.ask(asked.worker, command, asked.within_ms)
     if result is None:
         raise Unanswered("command_unanswered", "the worker did not answer in time; fence it if it is dead")
-    return Drained(worker=asked.worker, outcome=result.outcome, message=result.message)
+    return Ordered(worker=asked.worker, outcome=result.outcome, message=result.message)
 
 
 async def cut_off(plane: ControlPlane, principal: Principal, asked: FenceWorker) -> Done:
@@ -160,8 +195,35 @@ async def cut_off(plane: ControlPlane, principal: Principal, asked: FenceWorker)
     return Done(done=asked.worker)
 
 
+async def look_at(plane: ControlPlane, principal: Principal, asked: FenceWorker) -> Done:
+    """A lost worker is a trouble until somebody says that it was looked at; then it is a thing of the past."""
+    await _seen(plane, asked.worker)
+    if not await settle(plane.store, asked.worker, f"looked at by {principal.id}: {asked.reason}"):
+        raise Conflict("worker_not_lost", "only a worker that was lost can be settled")
+    return Done(done=asked.worker)
+
+
 _ONE: Final = "/v1/workers/{worker}"
 _EXAMPLE: Final = {"worker": "worker-1-9f2c51d07a3e", "reason": "its machine is replaced"}
+
+
+def _ordering(
+    verb: str, handler: Handler, summary: str, permission: Permission = Permission.WORKERS_DRAIN
+) -> Operation:
+    """An order to one worker. Given twice it is as if it had been given once."""
+    return Operation(
+        name=f"workers.{verb}",
+        method="POST",
+        path=f"{_ONE}/{verb.replace('_', '-')}",
+        request=OrderWorker,
+        response=Ordered,
+        permission=permission,
+        handler=handler,
+        summary=summary,
+        example=_EXAMPLE,
+        idempotent=True,
+    )
+
 
 WORKERS: Final = (
     Operation(
@@ -190,12 +252,31 @@ WORKERS: Final = (
         method="POST",
         path=f"{_ONE}/drain",
         request=DrainWorker,
-        response=Drained,
+        response=Ordered,
         permission=Permission.WORKERS_DRAIN,
         handler=drain,
         summary="Empty a worker: it takes nobody new, and its sessions end or move.",
         example=_EXAMPLE,
         idempotent=True,
+    ),
+    _ordering("resume", resume, "Take a drain back: the worker takes new sessions again."),
+    _ordering(
+        "retry_exports",
+        retry_exports,
+        "Have a worker try the export of its recordings now, and say what came of it.",
+        Permission.HEALTH_CHANGE,
+    ),
+    _ordering(
+        "free_recordings",
+        free_recordings,
+        "Have a worker delete now what the policy of retention lets go of the recordings.",
+        Permission.HEALTH_CHANGE,
+    ),
+    _ordering(
+        "give_up_exports",
+        give_up_exports,
+        "Delete what waits for its export on a worker; the recordings say what they lack.",
+        Permission.RECORDINGS_DELETE,
     ),
     Operation(
         name="workers.fence",
@@ -208,5 +289,16 @@ WORKERS: Final = (
         summary="Cut a worker off: it may act for no session any more, and others may take what it had.",
         example=_EXAMPLE,
         idempotent=True,
+    ),
+    Operation(
+        name="workers.settle",
+        method="POST",
+        path=f"{_ONE}/settle",
+        request=FenceWorker,
+        response=Done,
+        permission=Permission.WORKERS_DRAIN,
+        handler=look_at,
+        summary="Say that a lost worker was looked at: it is no trouble any more.",
+        example=_EXAMPLE,
     ),
 )

@@ -24,6 +24,7 @@ import msgspec
 
 from rspp.contract.errors import MisuseError, PeerFault
 from rspp.contract.event import NS_PER_MS
+from rspp.contract.surface import Coverage, Kept, Level, Row, Surface, Truth, cut
 from rspp.control.records import Records
 from rspp.control.security.audit import Audit
 from rspp.control.security.keys import KeyView
@@ -93,6 +94,59 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _ENCODE(undone)
 
 
+def row_of(key: str, value: bytes) -> Row | None:
+    """A proposal as whoever may decide about it sees it; its seal is not told."""
+    try:
+        proposal = _DECODE(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if proposal.id != key:
+        return None
+    change = proposal.change
+    waits = proposal.state is ProposalState.OPEN
+    decided = proposal.state in (ProposalState.REJECTED, ProposalState.USED)
+    return Row(
+        aggregate_id=proposal.id,
+        tenant_id=None if change.tenant_id == EVERYWHERE else change.tenant_id,
+        state=proposal.state.value,
+        level=Level.NOTICE if waits else Level.OK,
+        reason="approval_waiting" if waits else "",
+        message=cut(f"{proposal.author} asks for consent to {change.kind} of {change.target}")
+        if waits
+        else "",
+        since_ms=proposal.decided_at_ms or proposal.created_at_ms,
+        facts={
+            "kind": cut(change.kind),
+            "target": cut(change.target),
+            "tenant": cut(change.tenant_id),
+            "author": cut(proposal.author),
+            "because": cut(proposal.reason),
+            "decided_by": cut(proposal.decided_by or ""),
+            "used_by": cut(proposal.used_by or ""),
+            "expires_ms": proposal.expires_at_ms,
+        },
+        over=decided,
+        until_ms=0 if decided else proposal.expires_at_ms,
+    )
+
+
+SURFACE: Final = Surface(
+    name="approvals",
+    owner=__name__,
+    summary="Changes that need consent: which wait for it, who gave it, which were made with it.",
+    aggregate_type="proposal",
+    storage=f"kv:{PROPOSALS}",
+    truth=Truth.CANONICAL,
+    read="GET /v1/approvals",
+    affects_health=True,
+    affects_actions=True,
+    authority=True,
+    coverage=Coverage.JOURNAL,
+    kept=Kept(PROPOSALS),
+    row=row_of,
+)
+
+
 class ApprovalPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Kinds of change that need consent; `*` is all of them."""
 
@@ -117,6 +171,7 @@ class AlreadyUsed(PeerFault):
 
 
 _ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
+_DECODE: Final = msgspec.json.Decoder(Proposal).decode
 
 
 def digest_of(content: bytes) -> str:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -221,6 +222,22 @@ def how_to_start(*, bind: str, keys_held: int, dev: bool) -> Start:
         message = "there is no signing key and no default one: `rspp control init` makes it, `--dev` does without here"
         raise MisuseError("control_key_missing", message)
     return Start(dev=True, notice=f"{_DEV} Its key is made now and gone when it ends.")
+
+
+def check_dev_store(store: str) -> None:
+    """Raises `MisuseError` for a store that other machines use too.
+
+    Dev mode makes itself an admin and a key there, and everybody who reads the same store would let its token in.
+    """
+    scheme, _, rest = store.partition("://")
+    hosts = rest.partition("?")[0].rstrip("/").split(",")
+    try:
+        is_ours = scheme != "nats" or all(is_loopback(urlsplit(f"//{one}").hostname or "") for one in hosts)
+    except ValueError:
+        return  # no address at all: whoever opens it says so
+    if not is_ours:
+        message = "dev mode makes an admin and a key of its own, and this store is not of this machine alone: name the keys with --keys"
+        raise MisuseError("control_dev_store_shared", message)
 
 
 _DEV: Final = "Dev mode: for this machine alone, not for production."

@@ -49,6 +49,7 @@ class Permission(StrEnum):
     USAGE_READ = "usage.read"
     SESSIONS_READ = "sessions.read"
     SESSIONS_CANCEL = "sessions.cancel"
+    SESSIONS_DEBUG = "sessions.debug"
     SESSIONS_MIGRATE = "sessions.migrate"
     WORKERS_READ = "workers.read"
     WORKERS_DRAIN = "workers.drain"
@@ -70,6 +71,7 @@ class Permission(StrEnum):
     APPROVALS_REQUEST = "approvals.request"
     APPROVALS_DECIDE = "approvals.decide"
     APPROVALS_CHANGE = "approvals.change"
+    RECORDINGS_DELETE = "recordings.delete"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"
 
@@ -83,8 +85,8 @@ _SEES: Final = frozenset(
 )
 _RUNS: Final = frozenset(
     {
-        *(P.PIPELINES_PUBLISH, P.ROLLOUT_CHANGE, P.SESSIONS_CANCEL, P.SESSIONS_MIGRATE, P.WORKERS_DRAIN),
-        *(P.HEALTH_CHANGE, P.ROUTES_CREATE, P.APPROVALS_REQUEST, P.KEYS_READ),
+        *(P.PIPELINES_PUBLISH, P.ROLLOUT_CHANGE, P.SESSIONS_CANCEL, P.SESSIONS_DEBUG, P.SESSIONS_MIGRATE),
+        *(P.WORKERS_DRAIN, P.HEALTH_CHANGE, P.ROUTES_CREATE, P.APPROVALS_REQUEST, P.KEYS_READ),
     }
 )
 TABLE: Final[Mapping[Role, frozenset[Permission]]] = {
@@ -97,6 +99,7 @@ FLEET: Final = frozenset(
     {
         *(P.WORKERS_READ, P.WORKERS_DRAIN, P.REGIONS_CHANGE, P.HEALTH_CHANGE, P.KEYS_READ, P.KEYS_ROTATE),
         *(P.KEYS_REVOKE, P.AUDIT_EXPORT, P.APPROVALS_CHANGE, P.BACKUP_MAKE, P.BACKUP_RESTORE),
+        P.RECORDINGS_DELETE,
     }
 )
 

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from rspp.control.supervisor.exposition import CONTENT_TYPE, Exposition, depth_of
+from rspp.control.supervisor.exposition import Exposition, depth_of
 from rspp.control.supervisor.health import Health
-from rspp.control.supervisor.probes import JSON, Answer, Page
+from rspp.control.supervisor.probes import AS_OPENMETRICS, JSON, OPENMETRICS, Answer, Page
 from rspp.control.supervisor.supervisor import Supervisor
 
 LIVE: Final = "/livez"
@@ -30,14 +30,17 @@ def pages(supervisor: Supervisor) -> dict[str, Page]:
     async def metrics() -> Answer:
         return await measured(supervisor)
 
-    return {LIVE: live, READY: ready, METRICS: metrics}
+    async def openmetrics() -> Answer:
+        return await measured(supervisor, OPENMETRICS)
+
+    return {LIVE: live, READY: ready, METRICS: metrics, f"{METRICS}{AS_OPENMETRICS}": openmetrics}
 
 
 def answer(found: Health) -> Answer:
     return Answer(found.status, JSON, found.body)
 
 
-async def measured(supervisor: Supervisor) -> Answer:
+async def measured(supervisor: Supervisor, accept: str = "") -> Answer:
     """Everybody's meters. A worker that says nothing has no series: nothing is not nought."""
     children = list(supervisor.children.values())
     readings = await asyncio.gather(*(child.measure(MEASURE_S) for child in children))
@@ -58,4 +61,5 @@ async def measured(supervisor: Supervisor) -> Answer:
     for child, reading in zip(children, readings, strict=True):
         if reading is not None:
             exposition.take(child.name, reading)
-    return Answer(ready.status.OK, CONTENT_TYPE, exposition.body)
+    body, content_type = exposition.answer(accept)
+    return Answer(ready.status.OK, content_type, body)

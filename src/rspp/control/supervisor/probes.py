@@ -21,6 +21,9 @@ log = logging.getLogger("rspp.control.supervisor")
 HEAD_BYTES_MAX: Final = 8_192
 CONNECTIONS_MAX: Final = 32  # more are closed without an answer
 PATIENCE_S: Final = 5.0  # for a whole request, and again for its answer
+# Who accepts this is given the page of that ending, where there is one.
+OPENMETRICS: Final = "application/openmetrics-text"
+AS_OPENMETRICS: Final = ";openmetrics"
 JSON: Final = "application/json"
 
 
@@ -83,6 +86,8 @@ class Probes:
         if method not in (b"GET", b"HEAD"):
             return told(HTTPStatus.METHOD_NOT_ALLOWED)
         page = self._pages.get(path)
+        if OPENMETRICS.encode() in head.lower():
+            page = self._pages.get(f"{path}{AS_OPENMETRICS}", page)
         if page is None:
             return told(HTTPStatus.NOT_FOUND)
         try:

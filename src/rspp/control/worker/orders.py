@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from rspp.contract.errors import RsppError
 from rspp.contract.event import NS_PER_MS
 from rspp.contract.words import CancelReason, CancelScope
 from rspp.control.authority.members import MemberState
-from rspp.control.commands import WAITING_MAX, Command, CommandKind, Commands, Outcome, Result
+from rspp.control.commands import DEBUG_MS_MAX, WAITING_MAX, Command, CommandKind, Commands, Outcome, Result
 from rspp.control.fleet.regions import Region, Regions, Wanted, wanted
 from rspp.control.fleet.status import GOES_ON
 from rspp.host.ports import Clock, Store
+from rspp.kernel import inputs as i
 
 if TYPE_CHECKING:
     from rspp.control.worker.worker import Worker
@@ -29,10 +30,28 @@ ANSWERS_MAX: Final = 20
 DONE_MAX: Final = WAITING_MAX
 
 
-class Orders:
-    """One worker's ear for them. Each command is carried out once, beside the others, and answered."""
+# What became of an order, and a word about it.
+Obeyed = tuple[Outcome, str]
+Obey = Callable[[Command], Awaitable[Obeyed]]
 
-    def __init__(self, worker: Worker, store: Store, clock: Clock) -> None:
+
+class Orders:
+    """One worker's ear for them. Each command is carried out once, beside the others, and answered.
+
+    `also` obeys what concerns the process rather than its sessions; `vouched` hears of a provider whose circuits are reset.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        store: Store,
+        clock: Clock,
+        *,
+        also: Mapping[CommandKind, Obey] | None = None,
+        vouched: Callable[[str], Awaitable[None]] | None = None,
+    ) -> None:
+        self._also = dict(also or {})
+        self._vouched = vouched
         self._worker = worker
         self._commands = Commands(store)
         self._regions = Regions(store)
@@ -72,7 +91,7 @@ class Orders:
 
     async def _obey(self, member: str, command: Command) -> None:
         try:
-            outcome, message = await _DO[command.kind](self, command)
+            outcome, message = await self._do(command)
         except (RsppError, OSError) as error:
             outcome, message = Outcome.FAILED, type(error).__name__
         wall_ms = self._clock.wall() // NS_PER_MS
@@ -93,23 +112,30 @@ class Orders:
             else:
                 return
 
+    async def _do(self, command: Command) -> Obeyed:
+        also = self._also.get(command.kind)
+        if also is not None:
+            return await also(command)
+        own = _DO.get(command.kind)
+        return _NOTHING_SUCH if own is None else await own(self, command)
+
     def _is_here(self, command: Command) -> bool:
         return (command.tenant, command.session) in self._worker.owned
 
-    async def _cancel(self, command: Command) -> tuple[Outcome, str]:
+    async def _cancel(self, command: Command) -> Obeyed:
         if not self._is_here(command):
             return _NOT_HERE
         taken = self._worker.host.cancel(command.session, CancelScope.TURN, CancelReason.USER_CANCEL)
         return (Outcome.DONE, "") if taken else (Outcome.FAILED, "the session has no room for it")
 
-    async def _close(self, command: Command) -> tuple[Outcome, str]:
+    async def _close(self, command: Command) -> Obeyed:
         if not self._is_here(command):
             return _NOT_HERE
         # A word that says that a session lives on elsewhere is none for one that is to end.
         reason = "operator" if command.reason in GOES_ON else command.reason or "operator"
         return Outcome.DONE, await self._worker.host.close_session(command.session, reason)
 
-    async def _migrate(self, command: Command) -> tuple[Outcome, str]:
+    async def _migrate(self, command: Command) -> Obeyed:
         if not self._is_here(command):
             return _NOT_HERE
         moved = await self._worker.migrate(command.tenant, command.session)
@@ -117,13 +143,38 @@ class Orders:
             (Outcome.DONE, "") if moved else (Outcome.REFUSED, "it stays here: it is over, or moves already")
         )
 
-    async def _drain(self, command: Command) -> tuple[Outcome, str]:
+    async def _debug(self, command: Command) -> Obeyed:
+        """The session's own kernel ends it when its time is over, whoever is gone by then."""
+        if not self._is_here(command):
+            return _NOT_HERE
+        if not 0 <= command.for_ms <= DEBUG_MS_MAX:
+            return Outcome.REFUSED, f"a capture lasts {DEBUG_MS_MAX} ms at most"
+        taken = self._worker.host.debug(command.session, command.for_ms)
+        return (Outcome.DONE, "") if taken else (Outcome.FAILED, "the session has no room for it")
+
+    async def _drain(self, command: Command) -> Obeyed:
         """Answered when it has begun: nobody new is taken from here on."""
         if self._worker.draining:
             return Outcome.REFUSED, "it drains already"
         mode = "migrate" if command.mode == "migrate" else "drain"
         self._worker.begin_drain(mode, DRAIN_MS)
         return Outcome.DONE, ""
+
+    async def _resume(self, _: Command) -> Obeyed:
+        """Take callers again."""
+        if not self._worker.draining:
+            return Outcome.REFUSED, "it does not drain"
+        return (Outcome.DONE, "") if self._worker.resume() else (Outcome.REFUSED, "its process ends")
+
+    async def _reset_circuit(self, command: Command) -> Obeyed:
+        """Every session here calls the provider again, and the fleet hears that nothing is known of it any more."""
+        sessions = list(self._worker.host.sessions.values())
+        told = sum(session.ingest(i.CircuitReset(command.provider)) for session in sessions)
+        if self._vouched is not None:
+            await self._vouched(command.provider)
+        if told < len(sessions):
+            return Outcome.FAILED, f"{len(sessions) - told} of {len(sessions)} sessions had no room for it"
+        return Outcome.DONE, f"{told} sessions"
 
     # ---- the region ----------------------------------------------------------------------------------------------------
 
@@ -153,9 +204,13 @@ class Orders:
 
 
 _NOT_HERE: Final = (Outcome.REFUSED, "the session is not here")
-_DO: Final[dict[CommandKind, Callable[[Orders, Command], Awaitable[tuple[Outcome, str]]]]] = {
+_NOTHING_SUCH: Final = (Outcome.REFUSED, "this process records and exports nothing")
+_DO: Final[dict[CommandKind, Callable[[Orders, Command], Awaitable[Obeyed]]]] = {
     CommandKind.CANCEL: Orders._cancel,
     CommandKind.CLOSE: Orders._close,
     CommandKind.MIGRATE: Orders._migrate,
+    CommandKind.DEBUG: Orders._debug,
     CommandKind.DRAIN: Orders._drain,
+    CommandKind.RESUME: Orders._resume,
+    CommandKind.RESET_CIRCUIT: Orders._reset_circuit,
 }

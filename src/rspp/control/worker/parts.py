@@ -14,27 +14,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from rspp.contract.errors import RsppError
 from rspp.contract.event import NS_PER_MS
+from rspp.contract.surface import Row
+from rspp.contract.words import RecordingLevel
 from rspp.control.authority.members import GONE, member_of
+from rspp.control.commands import CommandKind
 from rspp.control.config import skew
 from rspp.control.config.inserted import InsertionAudit
+from rspp.control.config.nodes import Beside, Points, offered, search_path_of
 from rspp.control.config.view import Fallback, View
-from rspp.control.fleet.provider_board import Circuits, Probes, ProviderBoard, ProviderReporter, probed
+from rspp.control.fleet import turns
+from rspp.control.fleet.provider_board import (
+    CIRCUITS,
+    Circuits,
+    Probes,
+    ProviderBoard,
+    ProviderReporter,
+    probed,
+)
 from rspp.control.fleet.residency_guard import Guard, ResidencyView, ResidentStore
 from rspp.control.fleet.routing_view import RoutingView
 from rspp.control.fleet.session_ear import heard_by
 from rspp.control.fleet.status_writer import StatusWriter
+from rspp.control.fleet.turns import LastTurns
+from rspp.control.intake import limits
 from rspp.control.intake.admission import Slots
 from rspp.control.intake.capacity import CapacityLimits
-from rspp.control.intake.limits import Limits
+from rspp.control.intake.limits import Limits, use_rows
 from rspp.control.intake.load import LoadWatch
-from rspp.control.intake.quotas import ALLOWED, Verdict
+from rspp.control.intake.quotas import ALLOWED, Usage, Verdict
 from rspp.control.intake.usage import UsageBoard
 from rspp.control.names import MEMBERS
 from rspp.control.objectives.availability import AvailabilityCount
@@ -43,15 +58,19 @@ from rspp.control.security.keyring import Keyring
 from rspp.control.security.strangers import Strangers
 from rspp.control.security.tokens import Verifier
 from rspp.control.worker.gate import OpenGate, RouteGate
-from rspp.control.worker.orders import Orders
+from rspp.control.worker.orders import Obey, Orders
 from rspp.control.worker.ports import Gate
 from rspp.control.worker.worker import Worker, WorkerSettings
+from rspp.host.conditions import Conditions
 from rspp.host.discovery import discover_for
 from rspp.host.durable import StateWriter
 from rspp.host.host import Host, RecorderFactory
+from rspp.host.isolation import isolation
 from rspp.host.meters import Meters
 from rspp.host.ports import Clock, Store
+from rspp.host.registry import Registry
 from rspp.host.tasks import TaskScope
+from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.snapshot import Snapshot
 from rspp.spec.graph import GraphDefinition
 
@@ -72,6 +91,8 @@ class PartsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     default_pipeline: str | None = None
     fallback: Fallback = Fallback.STRICT
     capacity: CapacityLimits = CapacityLimits()
+    beside: Path | None = None  # whose modules pipelines may name: for a process of this machine alone
+    unstated_level: RecordingLevel | None = None  # of a pipeline that does not say how it is recorded
 
 
 class FleetParts:
@@ -79,6 +100,8 @@ class FleetParts:
 
     def __init__(self, store: Store, clock: Clock, settings: PartsSettings, meters: Meters) -> None:
         self.store, self.clock, self.settings, self.meters = store, clock, settings, meters
+        self._points: Points = offered if settings.beside is None else Beside(settings.beside)
+        self._nodes: dict[str, NodeFactory] = {}  # bounded: by the nodes that published pipelines name
         self.quotas = Limits(store)
         self.usage = UsageBoard(
             store,
@@ -95,6 +118,8 @@ class FleetParts:
             region=settings.region,
             default_pipeline=settings.default_pipeline,
             fallback=settings.fallback,
+            points=self._points,
+            unstated_level=settings.unstated_level,
             capacity=self.usage.capacity,
             routing_ref=self._routing_ref,
         )
@@ -109,6 +134,7 @@ class FleetParts:
         self.board = ProviderBoard(store, clock)
         self.probes = Probes(store, self.board, clock, settings.name)
         self.circuits = Circuits()
+        self.turns = LastTurns()
         self.status = StatusWriter(store, clock, owner=self._member_id, region=settings.region)
         self.availability = AvailabilityCount(
             store, clock, deployment=settings.deployment, member_id=self._member_id
@@ -140,7 +166,9 @@ class FleetParts:
 
     def recorders(self, inner: RecorderFactory) -> RecorderFactory:
         """These recorders, heard by whoever counts and tells."""
-        return self.usage.recorders(heard_by(inner, (self.status, self.circuits, self.availability)))
+        return self.usage.recorders(
+            heard_by(inner, (self.status, self.circuits, self.turns, self.availability))
+        )
 
     def worker(self, host: Host, settings: WorkerSettings) -> Worker:
         self._host = host
@@ -158,10 +186,24 @@ class FleetParts:
             residency=self.guard,
             state=self.state,
             crowded=self.load.admit,
-            registry_for=lambda graph: discover_for(graph).registry(host.registry),
+            registry_for=self.registry_for,
         )
         self.routing = RoutingView(self.store, self.clock, self._worker.fleet)
         return self._worker
+
+    def registry_for(self, graph: GraphDefinition) -> Registry:
+        """What this host has, and the nodes that the graph names, isolated or not; raises `MisuseError`."""
+        beside = search_path_of(self._points)
+        found = discover_for(graph, search_path=beside).registry(self._host.registry)
+        # One provider isolates the nodes of all graphs here, so it has to know those of the next graph as well.
+        self._nodes.update(found.nodes)
+        return msgspec.structs.replace(found, providers={**found.providers, **isolation(self._nodes, beside)})
+
+    def renew(self) -> None:
+        """The modules beside the pipelines were changed: sessions that begin from now on have them as they are now."""
+        for graph in self.view.renew():
+            if self._host.has(graph.ref):
+                self._host.publish(graph, self.registry_for(graph))
 
     def _gate(self) -> Gate:
         if self.settings.open_door:
@@ -216,6 +258,25 @@ class FleetParts:
     def _member_id(self) -> str:
         return self._worker.id if self._worker is not None else self.settings.name
 
+    def say(self, conditions: Conditions) -> None:
+        """What only this process knows of its sessions, for whoever looks at the whole."""
+        conditions.add(turns.SURFACE.name, self.turns.rows, shared=False, ttl_ms=turns.TTL_MS)
+        conditions.add(CIRCUITS.name, self.circuits.rows)
+        conditions.add(limits.SURFACE.name, self._used_up_rows)
+
+    def _used_up_rows(self) -> Iterable[Row]:
+        slots = getattr(self._worker, "slots", None)
+        if not isinstance(slots, Slots):
+            return ()
+        tenants = dict.fromkeys([*self.usage.tenants, *slots.held])
+        return use_rows(self.quotas, tenants, lambda tenant_id: self._used(slots, tenant_id))
+
+    def _used(self, slots: Slots, tenant_id: str | None) -> Usage:
+        """Sessions by the slots, all else by the usage."""
+        held = slots.used(tenant_id)
+        used = self.usage.together if tenant_id is None else self.usage.usage(tenant_id)
+        return msgspec.structs.replace(used, sessions=held.sessions, sessions_minute=held.sessions_minute)
+
     # ---- life ----------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -254,10 +315,10 @@ class FleetParts:
             if member is not None and member.kind == "control" and member.state not in GONE:
                 skew.check_peer(skew.POLICY, member.versions, is_control=True)
 
-    def obey(self) -> None:
+    def obey(self, also: Mapping[CommandKind, Obey] | None = None) -> None:
         """Do what operators and the region's switch say, from now on. The worker is a member by now."""
         assert self._worker is not None
-        orders = Orders(self._worker, self.store, self.clock)
+        orders = Orders(self._worker, self.store, self.clock, also=also, vouched=self.reporter.vouch)
         self._tasks.spawn(self._for_ever(orders.run), "part:orders")
         self._tasks.spawn(self._for_ever(orders.follow_region), "part:region")
 

@@ -104,6 +104,8 @@ class Worker:
         self._mover = Mover(state, clock, lambda: self.leases)
         self._letting_go = LettingGo(self, state, clock)
         self._stopping = False
+        self._ends = False  # the process itself empties: nobody takes that back
+        self._emptying: asyncio.Task[None] | None = None  # as an operator wished
         self.membership: Membership
         self.leases: Leases
         self.slots: Slots
@@ -113,11 +115,11 @@ class Worker:
     async def start(self) -> None:
         """Be a member, and serve. The host runs already."""
         self.tasks = TaskScope(asyncio.get_running_loop(), self._task_failed)
-        self.tasks.spawn(self._supervised(self.fleet.run), "worker:fleet")
+        self.tasks.spawn(self.supervised(self.fleet.run), "worker:fleet")
         await self._join()
         self.sweeper = Sweeper(self, self._store, self._clock)
-        self.tasks.spawn(self._supervised(self.sweeper.watch), "worker:leases")
-        self.tasks.spawn(self._supervised(self.sweeper.run), "worker:sweep")
+        self.tasks.spawn(self.supervised(self.sweeper.watch), "worker:leases")
+        self.tasks.spawn(self.supervised(self.sweeper.run), "worker:sweep")
         self._plans.on_change(lambda: self.host.renew_views("control_plane_changed"))
 
     async def _join(self) -> None:
@@ -212,6 +214,10 @@ class Worker:
 
     async def drain(self, mode: str, deadline_ms: int) -> int:
         """Take nobody new; let calls end by themselves, or send them elsewhere. How many were cut short."""
+        self._ends = True
+        return await self._empty(mode, deadline_ms)
+
+    async def _empty(self, mode: str, deadline_ms: int) -> int:
         self.draining = True
         self.membership.changed()
         with suppress(TimeoutError):
@@ -224,13 +230,23 @@ class Worker:
         return await self.host.drain(0) if self.host.sessions else 0
 
     def begin_drain(self, mode: str, deadline_ms: int) -> None:
-        """The same for whoever does not wait for it."""
+        """The same for whoever does not wait for it, until `resume`."""
         self.draining = True
 
         async def drain() -> None:
-            await self.drain(mode, deadline_ms)
+            await self._empty(mode, deadline_ms)
 
-        self.tasks.spawn(drain(), "worker:drain")
+        self._emptying = self.tasks.spawn(drain(), "worker:drain")
+
+    def resume(self) -> bool:
+        """Take callers again; False where nobody emptied this worker from outside, or its process ends."""
+        if self._emptying is None or self._ends or self._stopping:
+            return False
+        self._emptying.cancel()
+        self._emptying = None
+        self.draining = self.host.draining = False
+        self.membership.changed()
+        return True
 
     async def stop(self) -> None:
         """Leave in good order. Sessions that are still here are ended first, by the host."""
@@ -340,7 +356,7 @@ class Worker:
 
     # ---- supervision ---------------------------------------------------------------------------------------------------
 
-    async def _supervised(self, work: Callable[[], Any]) -> None:
+    async def supervised(self, work: Callable[[], Any]) -> None:
         """A watch of the store that breaks is begun anew for as long as this process lives."""
         while True:
             try:

@@ -20,6 +20,7 @@ from rspp.host.ports import TellsSession, WatchesNodes
 from rspp.host.recorder import MemoryRecorder
 from rspp.host.snapshots import ALONE
 from rspp.kernel.snapshot import ClockAnchor, OpenRequest, Snapshot
+from rspp.spec import voice_template
 from rspp.testing.clock import ManualClock, run_virtual
 from rspp.testing.store import MemoryStore
 from tests.unit.host.stage import Stage, VirtualClock, on_stage
@@ -151,7 +152,8 @@ class Desk:
                 lease_expires_at=now,
                 anchor=ClockAnchor(monotonic=now, wall=self.clock.wall()),
                 snapshot=snapshot,
-            )
+            ),
+            voice_template(),
         )
 
     def hears(self, name: str, session: str = "s1", **more: Any) -> None:
@@ -173,7 +175,7 @@ def test_changes_of_one_session_are_written_a_few_times_a_second_and_the_last_on
         assert first is not None
         assert (first.state, first.pipeline, first.policy, first.owner, first.region, first.epoch) == (
             CONNECTED,
-            "v3",
+            f"{voice_template().pipeline}@{voice_template().version}",
             "local/policy",
             "w1",
             "a",
@@ -396,6 +398,19 @@ def test_a_record_in_a_tenants_room_that_is_another_tenants_is_not_shown() -> No
         assert [await sessions.get("t", f"s{n}") for n in range(1, 5)] == [None] * 4
 
     asyncio.run(main())
+
+
+def test_a_pipeline_is_found_by_its_name_and_by_one_of_its_versions() -> None:
+    one = status("s1", pipeline="desk@v2")
+    assert [
+        StatusFilter(pipeline=name).passes(one) for name in ("desk", "desk@v2", "desk@v1", "v2", "des")
+    ] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_pages_give_each_session_once_whatever_the_filter() -> None:

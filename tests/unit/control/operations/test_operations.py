@@ -180,7 +180,7 @@ async def obedient(plane: ControlPlane, member: str, outcome: Outcome) -> str:
     return f"{order.kind.value} {order.tenant}/{order.session} by {order.by}"
 
 
-@pytest.mark.parametrize("verb", ["cancel", "close", "migrate"])
+@pytest.mark.parametrize("verb", ["cancel", "close", "migrate", "debug"])
 def test_an_order_about_a_session_reaches_its_worker_and_comes_back(tmp_path: Path, verb: str) -> None:
     async def main() -> None:
         plane = await served(tmp_path)

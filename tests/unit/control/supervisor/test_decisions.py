@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rspp.control.supervisor.accepting import AHEAD_MAX, who_accepts
@@ -118,3 +119,25 @@ def test_of_a_worker_that_says_nothing_there_is_no_figure_that_would_say_that_it
     assert 'rspp_worker_ready{worker="a"} 0' in text
     assert "worker_load" not in text
     assert "worker_sessions" not in text
+
+
+def test_a_histogram_of_a_worker_of_another_version_spoils_no_page() -> None:
+    """While processes are replaced, those of before and after answer one supervisor."""
+    meters = Meters()
+    meters.histogram("control_preempt_delay_ms").record(1_500_000)
+    (ours,) = meters.read().histograms
+    theirs = msgspec.structs.replace(ours, up_to=ours.up_to[:-1])
+    page = Exposition()
+    page.take("a", meters.read())
+    page.take("b", msgspec.structs.replace(meters.read(), histograms=(theirs,)))
+    lines = page.body.decode().splitlines()
+    of_a = [line for line in lines if 'worker="a"' in line and "preempt" in line]
+    of_b = [line for line in lines if 'worker="b"' in line and "preempt" in line]
+    assert len(of_a) == len(ours.up_to) + 3
+    assert 'rspp_control_preempt_delay_ms_bucket{worker="a",le="1"} 0' in of_a
+    assert 'rspp_control_preempt_delay_ms_bucket{worker="a",le="2"} 1' in of_a
+    assert of_b == [
+        'rspp_control_preempt_delay_ms_bucket{worker="b",le="+Inf"} 1',
+        'rspp_control_preempt_delay_ms_sum{worker="b"} 1.5',
+        'rspp_control_preempt_delay_ms_count{worker="b"} 1',
+    ]

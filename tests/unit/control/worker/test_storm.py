@@ -14,6 +14,8 @@ from rspp.host.ports import Refused
 from rspp.testing.clock import run_virtual
 from tests.unit.control.worker.storm import Storm
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def played(seed: int, seconds: float = 40) -> Storm:
     async def main() -> Storm:
