@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,7 +27,7 @@ from rspp.control.operations.operation import Denied, NotFound, Operation
 from rspp.control.operations.operation import Scope as OperationScope
 from rspp.control.plane import ControlPlane
 from rspp.control.security.roles import Permission, allowed
-from rspp.control.supervisor.exposition import CONTENT_TYPE, Exposition
+from rspp.control.supervisor.exposition import Exposition
 from rspp.server.faults import JSON, answer, internal
 from rspp.server.gate import STRANGER, Gate
 from rspp.server.openapi import document
@@ -37,8 +37,10 @@ log = logging.getLogger("rspp.server")
 
 REQUEST_ID: Final = "x-request-id"
 REQUEST_ID_CHARACTERS_MAX: Final = 64
-# What is answered is of this moment and of this caller: nobody keeps it.
-HEADERS: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+# What is answered is of this moment and of this caller: nobody keeps it, unless the answer says otherwise itself.
+KEPT: Final = b"cache-control"
+NOT_KEPT: Final = (KEPT, b"no-store")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Lifespan = Callable[[Starlette], Any]
@@ -107,7 +109,8 @@ def metrics(plane: ControlPlane, gate: Gate) -> Route:
             raise Denied(Permission.WORKERS_READ)
         exposition = Exposition()
         exposition.take(plane.member_id, plane.meters.read())
-        return Response(exposition.body, media_type=CONTENT_TYPE)
+        body, media_type = exposition.answer(request.headers.get("accept", ""))
+        return Response(body, media_type=media_type)
 
     return Route("/metrics", supervised(read_out), methods=["GET"])
 
@@ -136,6 +139,8 @@ def supervised(endpoint: Endpoint) -> Endpoint:
             return answer(error)
         except HTTPException:
             raise
+        except ClientDisconnect:
+            return Response(status_code=400)  # whoever asked has gone, and that is nobody's failure
         except Exception:
             log.exception("request %s failed", request.scope.get("request_id"))
             return internal()
@@ -187,7 +192,9 @@ class Identified:
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
                 said = (REQUEST_ID.encode(), request_id.encode())
-                message["headers"] = [*message.get("headers", ()), said, *HEADERS]
+                headers = [*message.get("headers", ()), said, NOSNIFF]
+                is_said = any(name.lower() == KEPT for name, _ in headers)
+                message["headers"] = headers if is_said else [*headers, NOT_KEPT]
             await send(message)
 
         await self._app(scope, receive, named)

@@ -30,8 +30,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 # What the code alone decides; a code that ends in * stands for all that begin so.
 STATUS_OF_CODE: Final[Mapping[str, int]] = {
     **dict.fromkeys(("malformed", "truncated", "trailing_bytes", "text_not_utf8", "nesting_too_deep", "key_repeated"), 400),
+    **dict.fromkeys(("query_invalid", "query_too_deep", "query_too_large"), 400),
     **dict.fromkeys(("unauthenticated", "token_*"), 401),
     **dict.fromkeys(("permission_denied", "approval_self"), 403),
+    **dict.fromkeys(("cross_tenant_denied", "policy_tenant_scope_missing", "requested_fidelity_not_authorized"), 403),
+    **dict.fromkeys(("role_not_authorized", "purpose_not_authorized"), 403),
     **dict.fromkeys(("document_missing", "rollout_missing", "pipeline_unknown", "principal_unknown"), 404),
     "method_not_allowed": 405,
     **dict.fromkeys(("approval_missing", "approval_closed", "approval_signature_invalid"), 409),
@@ -40,7 +43,11 @@ STATUS_OF_CODE: Final[Mapping[str, int]] = {
     **dict.fromkeys(("store_contended", "record_changed_meanwhile", "revision_conflict"), 409),
     "payload_too_large": 413,
     "media_type_unsupported": 415,
+    "host_foreign": 421,
+    "queries_full": 429,
+    "query_late": 504,
     **dict.fromkeys(("document_corrupt", INTERNAL), 500),
+    "recording_unanswered": 504,
     **dict.fromkeys(("store_*", "audit_*", "key_missing", "key_over_age", "routing_view_stale"), 503),
     **dict.fromkeys(("snapshot_*", "pipeline_missing", "route_no_workers", "fleet_full", "regions_closed"), 503),
 }  # fmt: skip
@@ -91,13 +98,20 @@ def fault_of(error: RsppError) -> Fault:
 
 def answer(error: RsppError) -> Response:
     """The response to a request that came to nothing."""
-    status, fault = status_of(error), fault_of(error)
+    return Response(
+        msgspec.json.encode(fault_of(error)), status_of(error), headers_of(error), media_type=JSON
+    )
+
+
+def headers_of(error: RsppError) -> dict[str, str]:
+    """What the refusal says beside its body: how to sign in, when to come again."""
     headers = {}
-    if status == REASONS_TO_SIGN_IN:
+    if status_of(error) == REASONS_TO_SIGN_IN:
         headers["www-authenticate"] = "Bearer"
-    if fault.retry_after_ms is not None:
-        headers["retry-after"] = str(-(-fault.retry_after_ms // MS_PER_S))
-    return Response(msgspec.json.encode(fault), status, headers, media_type=JSON)
+    retry_after_ms = fault_of(error).retry_after_ms
+    if retry_after_ms is not None:
+        headers["retry-after"] = str(-(-retry_after_ms // MS_PER_S))
+    return headers
 
 
 def internal() -> Response:

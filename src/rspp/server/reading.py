@@ -46,7 +46,7 @@ async def _body(request: Request, path: Mapping[str, str], limits: Limits) -> di
     if request.url.query:
         raise CodecError("field_unknown", "", "what changes something takes its fields in the body")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    data = await _bytes(request, limits.size_bytes_max)
+    data = await body_of(request, limits.size_bytes_max)
     if data and kind not in JSON_TYPES:
         raise PeerFault("media_type_unsupported", "the body is JSON: application/json")
     body = decode_json(data, dict[str, Any], limits) if data else {}
@@ -56,7 +56,7 @@ async def _body(request: Request, path: Mapping[str, str], limits: Limits) -> di
     return body
 
 
-async def _bytes(request: Request, size_max: int) -> bytes:
+async def body_of(request: Request, size_max: int) -> bytes:
     """The body, as far as it may go; who says beforehand that it is longer is not even listened to."""
     said = request.headers.get("content-length", "")
     if said.isdigit() and int(said) > size_max:

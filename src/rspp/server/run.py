@@ -7,13 +7,15 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
+from wsproto.connection import ConnectionState
 
 from rspp.contract.errors import MisuseError
 from rspp.control.plane import ControlPlane
@@ -28,6 +30,10 @@ BACKLOG: Final = 1_024
 REQUESTS_MAX: Final = 1_000
 KEEP_ALIVE_S: Final = 15
 HEAD_S_MAX: Final = 10.0
+# The longest message that a client of a WebSocket sends here: its token.
+WS_BYTES_MAX: Final = 16_384
+# A WebSocket whose client has read nothing for so long is cut; closing it in good order would wait for ever.
+STUCK_S_MAX: Final = 30.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -95,6 +101,10 @@ class Service:
         config = uvicorn.Config(
             app,
             lifespan="on",
+            ws="wsproto",
+            ws_max_size=WS_BYTES_MAX,
+            ws_per_message_deflate=False,  # a few bytes of input would become many
+            ws_ping_interval=None,  # who speaks over it has pings of its own
             log_config=None,  # logs go where the process's logs go
             access_log=False,
             server_header=False,
@@ -144,25 +154,48 @@ class _Server(uvicorn.Server):
     """
 
     _silent: dict[Any, float] = {}  # noqa: RUF012 - replaced, never changed
+    _stuck: dict[Any, float] = {}  # noqa: RUF012 - likewise
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
         yield
 
     async def on_tick(self, counter: int) -> bool:
-        now = asyncio.get_running_loop().time()
-        silent = filter(_is_silent, self.server_state.connections)
-        self._silent = {one: self._silent.get(one, now) for one in silent}
-        for one, since in self._silent.items():
-            if now - since > HEAD_S_MAX:
-                one.transport.abort()
+        connections = tuple(self.server_state.connections)
+        self._silent = _cut(filter(_is_silent, connections), self._silent, HEAD_S_MAX)
+        self._stuck = _cut(filter(_is_stuck, connections), self._stuck, STUCK_S_MAX)
         return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """A WebSocket that is closing already and still has to be read by its client is not told a second time."""
+        for one in tuple(self.server_state.connections):
+            if isinstance(one, WSProtocol) and one.conn.state is not ConnectionState.OPEN:
+                one.transport.abort()
+        await asyncio.sleep(0)  # they take themselves off the list
+        await super().shutdown(sockets)
+
+
+def _cut(found: Iterable[Any], since: Mapping[Any, float], patience_s: float) -> dict[Any, float]:
+    """Since when each is so; those that have been so for too long are cut."""
+    now = asyncio.get_running_loop().time()
+    known = {one: since.get(one, now) for one in found}
+    for one, at in known.items():
+        if now - at > patience_s:
+            one.transport.abort()
+    return known
 
 
 def _is_silent(connection: Any) -> bool:
     """No request is under way, and nobody counts how long that lasts: its head has not come, or has not come whole."""
+    if isinstance(connection, WSProtocol):
+        return False  # its application counts
     answered = connection.cycle is None or connection.cycle.response_complete
     return answered and connection.timeout_keep_alive_task is None
+
+
+def _is_stuck(connection: Any) -> bool:
+    """More was written to a WebSocket than its client reads."""
+    return isinstance(connection, WSProtocol) and not connection.writable.is_set()
 
 
 async def serve(

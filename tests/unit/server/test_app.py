@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message
 
 from rspp.contract.codes import CODES
 from rspp.contract.errors import PeerFault
@@ -18,7 +21,7 @@ from rspp.control.operations.operation import Nothing, Operation
 from rspp.control.operations.pipelines import Names
 from rspp.control.plane import ControlPlane
 from rspp.control.security.roles import EVERYWHERE, Permission, Principal, Role
-from rspp.server.app import make_app
+from rspp.server.app import make_app, supervised
 from rspp.server.faults import STATUS_OF_CODE
 from rspp.server.openapi import document
 from tests.unit.control.published import spec_text
@@ -35,6 +38,7 @@ def fault(response: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_openapi_document_is_a_valid_one() -> None:
     from openapi_spec_validator import OpenAPIV31SpecValidator  # its import alone takes a second
@@ -178,6 +182,20 @@ def test_what_breaks_inside_is_told_without_the_inside(tmp_path: Path, caplog: A
             assert answer.headers["x-request-id"] in caplog.text
 
     asyncio.run(main())
+
+
+def test_whoever_goes_before_the_question_is_out_is_no_failure_of_ours(caplog: Any) -> None:
+    async def cut() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def read(request: Request) -> Response:
+        return Response(await request.body())
+
+    async def main() -> Response:
+        return await supervised(read)(Request({"type": "http", "method": "POST", "headers": []}, cut))
+
+    assert asyncio.run(main()).status_code == 400
+    assert not caplog.records
 
 
 def test_wrong_tokens_are_one_answer_on_record_and_make_their_address_wait(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from rspp.server.app import make_app
 from rspp.server.run import Service, bound, listen_of, serve
 from tests.unit.control.published import spec_text
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 class Running:
     """A service on a port of its own, and the first admin's token."""

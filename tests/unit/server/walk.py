@@ -121,6 +121,8 @@ def values(tenant: str, things: Things) -> dict[str, Any]:
         "resume_secret": things.secret,
         "worker": things.secret,  # there is none of these names: they are the fleet's, and refused before
         "key": things.secret,
+        "provider": things.secret,
+        "within_ms": 100,  # workers that are planted obey nobody
         "region": things.secret,
         "jurisdiction": things.secret,
         "pipeline": "voice",
@@ -145,7 +147,7 @@ class Route(msgspec.Struct, frozen=True):
     method: str
     path: str
     scope: str
-    fields: tuple[str, ...]  # those that are due, and the tenant
+    fields: tuple[str, ...]  # those that are due, the tenant, and how long to wait
     optional_tenant: bool
 
     def request(self, said: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
@@ -169,7 +171,7 @@ def routes_of(document: Mapping[str, Any]) -> list[Route]:
             due += shape.get("required", [])
             names += list(shape.get("properties", {}))
             optional = "tenant" in names and "tenant" not in due
-            fields = tuple(dict.fromkeys([*due, *(["tenant"] if "tenant" in names else [])]))
+            fields = tuple(dict.fromkeys([*due, *(one for one in ("tenant", "within_ms") if one in names)]))
             name, scope = entry["operationId"], entry["x-rspp-scope"]
             found.append(Route(name, method.upper(), path, scope, fields, optional))
     return found
