@@ -27,8 +27,7 @@ from rspp.host.secrets import Secrets
 from rspp.nodes import factories
 from rspp.spec import Layer, Problem, Severity, load
 from rspp.spec.graph import GraphDefinition, Role
-from rspp.spec.normalise import LayerName
-from rspp.spec.profile import SOURCE
+from rspp.spec.recording_level import level_layer, states_level
 
 GROUP: Final = "rspp.providers"
 LOCAL: Final = "rspp.adapters.providers.local"
@@ -44,7 +43,6 @@ OURS: Final[Mapping[str, Callable[[ModuleType, Secrets], Mapping[str, object]]]]
     }
 )
 READY: Final = "ready"
-LEVEL_SETTING: Final = "recording_policy.level"
 # For a modality that a pipeline names no provider for: the first that is ready.
 DEFAULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "vad": ("local-silero", "energy-vad"),
@@ -141,11 +139,12 @@ def pipeline_of(
     """
     text = text_of(path)
     found = discover(text, file=str(path), search_path=(path.resolve().parent,))
-    layers = (*layers, *_level_layers("session", level))
+    if level is not None:
+        layers = (*layers, level_layer("session", level))
     loaded = load(text, file=str(path), layers=layers, catalog=found.catalog)
     if unstated_level is not None and loaded.graph is not None and not states_level(loaded.graph):
-        lowest = _level_layers("environment", unstated_level)
-        loaded = load(text, file=str(path), layers=(*lowest, *layers), catalog=found.catalog)
+        lowest = level_layer("environment", unstated_level)
+        loaded = load(text, file=str(path), layers=(lowest, *layers), catalog=found.catalog)
     problems = found.added_to(loaded.problems)
     graph = loaded.graph
     if graph is None or any(problem.severity is Severity.ERROR for problem in problems):
@@ -154,17 +153,6 @@ def pipeline_of(
     isolated = isolation(registry.nodes, (path.resolve().parent,))
     registry = msgspec.structs.replace(registry, providers={**registry.providers, **isolated})
     return Pipeline(path=path, graph=graph, registry=registry, problems=problems)
-
-
-def _level_layers(name: LayerName, level: RecordingLevel | None) -> tuple[Layer, ...]:
-    if level is None:
-        return ()
-    return (Layer.of(name, {"policies": {"recording_policy": {"level": level.value}}}),)
-
-
-def states_level(graph: GraphDefinition) -> bool:
-    """Does the pipeline, or a layer of it, say itself at which level it is recorded?"""
-    return graph.defaulting_source.get(f"policies.{LEVEL_SETTING}", SOURCE) != SOURCE
 
 
 def missing(pipeline: Pipeline, here: Installed) -> tuple[str, list[str]]:
@@ -185,14 +173,16 @@ def missing(pipeline: Pipeline, here: Installed) -> tuple[str, list[str]]:
     blocking: list[str] = []
     without: list[str] = []
     for modality, names in modalities.items():
-        states = {name: _state(graph, name, modality, here) for name in names}
+        states = {name: _state(graph, registry, name, modality, here) for name in names}
         lacking = [f"{name}: {state}" for name, state in states.items() if state != READY]
         (blocking if len(lacking) == len(names) else without).extend(lacking)
     return "; ".join(blocking), without
 
 
-def _state(graph: GraphDefinition, name: str, modality: str, here: Installed) -> str:
+def _state(graph: GraphDefinition, registry: Registry, name: str, modality: str, here: Installed) -> str:
     kind = str(graph.provider_settings.get(name, {}).get("use", name))
+    if kind not in here.table and kind in registry.providers:
+        return READY  # ours, for the nodes of this very pipeline
     if kind not in here.table:
         known = ", ".join(sorted(one.name for one in here.kinds if one.modality == modality)) or "none"
         raise MisuseError(

@@ -39,6 +39,8 @@ from rspp.media.wav import Sound
 from rspp.timeline.replay.exact import ExactRun
 from rspp.timeline.replay.modes import Mode, Outputs
 
+# Where a pipeline is looked for: in a project of `rspp init`, and in this repository.
+HERE: Final = (Path("pipeline.yaml"), Path("examples/voice-assistant.yaml"))
 VOICE: Final = "local-hibari"
 FIRST: Final = "What is the largest ocean on Earth?"
 SECOND: Final = "Please tell me a long story about a dog and a cat."
@@ -51,19 +53,19 @@ CALL_S_MAX: Final = 60.0
 
 
 @click.command(epilog="Exit status: 0 every claim holds, 1 one does not, 2 the command was used wrongly.")
-@click.argument(
-    "pipeline",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    default="examples/voice-assistant.yaml",
-)
+@click.argument("pipeline", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), default="demo-out.wav", show_default=True
 )
 @click.option("--listen", metavar="HOST:PORT", help="Afterwards, take calls there and serve the page.")
 @record_options
 @click.pass_context
-def command(context: click.Context, pipeline: Path, out: Path, listen: str | None, choice: Choice) -> None:
+def command(
+    context: click.Context, pipeline: Path | None, out: Path, listen: str | None, choice: Choice
+) -> None:
     """Hear a real pipeline on this machine: asked, answering, interrupted, silent.
+
+    Without PIPELINE it is pipeline.yaml of this folder, or examples/voice-assistant.yaml.
 
     Fetches the models on the first run. Writes the call as WAV, the caller left and the assistant right. The call is
     recorded, and its recording is replayed: every decision must come out the same.
@@ -73,6 +75,7 @@ def command(context: click.Context, pipeline: Path, out: Path, listen: str | Non
         rspp demo
         rspp demo --listen 127.0.0.1:8080
     """
+    pipeline = pipeline or _here()
     secrets = Secrets()
     undo = logging_to_stderr(verbose=False, quiet=False, secrets=secrets)
     try:
@@ -101,6 +104,16 @@ def command(context: click.Context, pipeline: Path, out: Path, listen: str | Non
             _serve(ready, listen, choice)
     finally:
         undo()
+
+
+def _here() -> Path:
+    """The pipeline that lies where somebody stands who names none; raises `click.UsageError`."""
+    found = next((path for path in HERE if path.is_file()), None)
+    if found is None:
+        raise click.UsageError(
+            "There is no pipeline here. Begin one: rspp init front-desk && cd front-desk && rspp demo"
+        )
+    return found
 
 
 def _serve(pipeline: Pipeline, listen: str, choice: Choice) -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from importlib import invalidate_caches
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import click
 
@@ -38,6 +38,12 @@ MODULES_MAX: Final = 500
 Stamp = tuple[int, int]  # when it was changed, in nanoseconds, and its size
 
 
+class TakesModules(Protocol):
+    """Whoever runs the nodes of the modules, and imports them anew when it is told."""
+
+    def renew(self) -> None: ...
+
+
 @click.command(
     epilog="Exit status: 0 ended by a signal, 1 a problem was found at the start, 2 the command was used wrongly."
 )
@@ -59,8 +65,9 @@ def command(
 ) -> None:
     """Take calls, and take up each change of the pipeline's file and of the Python modules beside it.
 
-    With --control an edit that carries a new `version` is published, and new calls are led to it; what is published is
-    never changed, so an edit that does not is told, and changes nothing.
+    With --control an edit of the file that carries a new `version` is published, and new calls are led to it; what is
+    published is never changed, so an edit that does not is told, and changes nothing. An edit of a module is taken up as
+    it is without --control, by every version that uses it.
 
     \b
     Examples:
@@ -138,14 +145,17 @@ class Reload:
         self._say(f"{changed} changed; new calls take {pipeline.graph.fingerprint[:12]}")
         return True
 
-    async def watch_published(self, plane: ControlPlane) -> None:
+    async def watch_published(self, plane: ControlPlane, worker: TakesModules) -> None:
         """The same where a control plane says what is served."""
         while True:
             await asyncio.sleep(LOOK_EVERY_MS / 1000)
-            await self.look_published(plane)
+            await self.look_published(plane, worker)
 
-    async def look_published(self, plane: ControlPlane) -> bool:
-        """Publish what has changed, and lead new sessions to it; what is refused is told, and changes nothing."""
+    async def look_published(self, plane: ControlPlane, worker: TakesModules) -> bool:
+        """Publish what has changed, and lead new sessions to it; what is refused is told, and changes nothing.
+
+        Modules are no part of what is published: whoever uses them has them as they are now.
+        """
         from rspp.cli.run_control_publish import lead, publish  # noqa: PLC0415 - as in `run`
 
         changed, pipeline = await self._news()
@@ -153,6 +163,8 @@ class Reload:
             return False
         graph = pipeline.graph
         try:
+            plane.view.renew()
+            worker.renew()
             text = await asyncio.to_thread(text_of, self._path)
             await publish(plane, text, graph.pipeline, graph.version)
             await lead(plane, graph.pipeline, graph.version)

@@ -15,7 +15,7 @@ PIPELINE: Final = """\
 # A spoken conversation with local models, and one node of our own in it.
 #   rspp lint pipeline.yaml            is anything wrong with it?
 #   rspp demo pipeline.yaml            hear it answer, and be interrupted
-#   rspp dev pipeline.yaml             talk to it; what you change is taken at once
+#   rspp dev pipeline.yaml --control   talk to it in a page that shows everything; what you change is taken at once
 pipeline: NAME
 version: v1
 
@@ -163,6 +163,7 @@ rspp providers                                  # which models are ready here, a
 rspp models fetch --all                         # get them
 rspp run pipeline.yaml --wav question.wav --out answer.wav
 rspp dev pipeline.yaml                          # serve it; a change of a file is taken up at once
+rspp dev pipeline.yaml --control                # the same with a console: talk to it there, see every call
 ```
 
 Next: change `spelling.py`, and its `version` when what it does changes; the pipeline pins that version. A node that
@@ -210,3 +211,4 @@ def command(folder: Path) -> None:
         write_bytes(folder / name, text.encode())
         click.echo(f"wrote {folder / name}")
     click.echo(f"\nNext: cd {folder} && pytest && rspp lint pipeline.yaml")
+    click.echo("Then: rspp dev pipeline.yaml --control      talk to it, and see what is going on, in a page")

@@ -33,6 +33,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "dev": Entry("rspp.cli.dev:command", "Listen for callers; take each change of the pipeline at once."),
     "serve": Entry("rspp.cli.serve:command", "Take calls with several processes behind one address."),
     "control": Entry("rspp.cli.control.main:command", "Make a control plane, serve it, ask it."),
+    "console": Entry("rspp.cli.console:command", "Serve the web console: what is going on, and what to do."),
+    "runtime": Entry("rspp.cli.runtime.main:command", "What is going on: state, changes, health, actions."),
     "cluster": Entry(
         "rspp.cli.cluster:command", "Run a replicated store on this machine; look at it; stop it."
     ),

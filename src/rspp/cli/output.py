@@ -78,4 +78,13 @@ def print_table(
 
 
 def _plain(cell: object) -> Text:
-    return Text("" if cell is None else str(cell))
+    return Text("" if cell is None else visible(str(cell)))
+
+
+def visible(text: str) -> str:
+    """The text, with what a terminal would obey written out: names and sentences come from callers and peers."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\xa0" else one.encode("unicode_escape").decode() for one in text
+    )

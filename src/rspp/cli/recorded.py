@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -32,7 +32,9 @@ from rspp.cli.recordings import (
 from rspp.contract.errors import RsppError
 from rspp.contract.evidence import CloseStamp, TurnEvidence
 from rspp.contract.words import RecordingLevel
+from rspp.host.conditions import Conditions
 from rspp.host.host import RecorderFactory
+from rspp.host.meters import Meters
 from rspp.host.overhead import FILE_NAME, FileSink, Sink
 from rspp.host.ports import EVIDENCE_LATER, Recorder, Stepped, Store, Tell, TellsSession, WatchesNodes
 from rspp.host.recorder import MemoryRecorder
@@ -44,6 +46,7 @@ from rspp.spec.graph import GraphDefinition
 from rspp.timeline import catalogue
 from rspp.timeline.audit import AuditLog
 from rspp.timeline.catalogue import encoded
+from rspp.timeline.export import SURFACE as EXPORT
 from rspp.timeline.export import Exporter
 from rspp.timeline.library import Library
 from rspp.timeline.ports import Redactor
@@ -54,7 +57,8 @@ from rspp.timeline.redaction.policy import RedactionPolicy
 from rspp.timeline.redaction.policy import load as load_policy
 from rspp.timeline.redaction.session import SessionRedactor
 from rspp.timeline.retention import Retention, in_force
-from rspp.timeline.spool import Hand, Spool
+from rspp.timeline.spool import SURFACE as RECORDINGS
+from rspp.timeline.spool import Hand, Spool, SpoolSettings
 from rspp.timeline.writer import Threaded
 
 log = logging.getLogger("rspp.recorded")
@@ -63,6 +67,8 @@ OFF: Final = "off"
 LEVELS: Final = (OFF, *(level.value for level in RecordingLevel))
 DEFAULT: Final = RecordingLevel.L1
 EXPORT_MS: Final = 10_000
+MB: Final = 1024 * 1024
+DISK_MB: Final = SpoolSettings().kept_bytes_max / MB
 SESSIONS_NAMED: Final = 10_000
 SWEEP_EVERY_S: Final = 600.0
 WAY_OUT: Final = "Make it writable, name another one with --data, or record nothing with --record-level off."
@@ -80,6 +86,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     sample: float = 1.0
     policy: RedactionPolicy = RedactionPolicy()
     store: str | None = None  # where recordings are exported to, if not into the data folder
+    disk_mb: float = DISK_MB  # what may wait here for its export; then no more detail is recorded
 
     @property
     def on(self) -> bool:
@@ -96,8 +103,47 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         return DEFAULT if self.on else None
 
 
+_OPTIONS: Final = (
+    click.option(
+        "--recordings",
+        metavar="URL",
+        envvar=STORE_VARIABLE,
+        help="Export recordings to this store, and not into the data folder.",
+    ),
+    click.option(
+        "--disk-mb",
+        type=click.FloatRange(min=0.01),
+        default=DISK_MB,
+        show_default=True,
+        help="So much may wait on this disk for its export; beyond it no more detail is recorded.",
+    ),
+    click.option(
+        "--redaction",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="What may be kept, as YAML; without it the contract's table, personal data masked.",
+    ),
+    click.option(
+        "--sample",
+        type=click.FloatRange(0, 1),
+        default=1.0,
+        show_default=True,
+        help="Share of sessions that are recorded.",
+    ),
+    click.option(
+        "--record-level",
+        type=click.Choice(LEVELS),
+        help="How much is recorded: off, L0 evidence, L1 inputs, L2 sound. Else what the pipeline says, else L1.",
+    ),
+    click.option(
+        "--data",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where recordings go; else $RSPP_DATA, else .rspp here.",
+    ),
+)
+
+
 def record_options(command: Command) -> Command:
-    """`--data`, `--record-level`, `--sample`, `--redaction`, `--recordings`: given to the command as one `choice`."""
+    """`--data`, `--record-level`, `--sample`, `--redaction`, `--disk-mb`, `--recordings`: given to the command as one `choice`."""
 
     def wrapped(
         *arguments: Any,
@@ -106,6 +152,7 @@ def record_options(command: Command) -> Command:
         sample: float,
         redaction: Path | None,
         recordings: str | None,
+        disk_mb: float,
         **more: Any,
     ) -> Any:
         choice = Choice(
@@ -114,43 +161,15 @@ def record_options(command: Command) -> Command:
             sample=sample,
             policy=_policy(redaction),
             store=recordings,
+            disk_mb=disk_mb,
         )
         return command(*arguments, choice=choice, **more)
 
     wrapped.__name__, wrapped.__doc__ = command.__name__, command.__doc__
     wrapped.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in (
-        click.option(
-            "--recordings",
-            metavar="URL",
-            envvar=STORE_VARIABLE,
-            help="Export recordings to this store, and not into the data folder.",
-        ),
-        click.option(
-            "--redaction",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="What may be kept, as YAML; without it the contract's table, personal data masked.",
-        ),
-        click.option(
-            "--sample",
-            type=click.FloatRange(0, 1),
-            default=1.0,
-            show_default=True,
-            help="Share of sessions that are recorded.",
-        ),
-        click.option(
-            "--record-level",
-            type=click.Choice(LEVELS),
-            help="How much is recorded: off, L0 evidence, L1 inputs, L2 sound. Else what the pipeline says, else L1.",
-        ),
-        click.option(
-            "--data",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Where recordings go; else $RSPP_DATA, else .rspp here.",
-        ),
-    ):
+    for option in _OPTIONS:
         wrapped = option(wrapped)
-    return wrapped  # type: ignore[return-value]  # as it was, with five options more
+    return wrapped  # type: ignore[return-value]  # as it was, with six options more
 
 
 def _policy(path: Path | None) -> RedactionPolicy:
@@ -209,7 +228,7 @@ class Recorded:
         `keeps` says of a tenant whether its sessions may be recorded here: of others not even the spool has anything.
         """
         self._choice, self._guarded = choice, guarded
-        self._spool = Spool(choice.data, hand=hand)
+        self._spool = Spool(choice.data, SpoolSettings(kept_bytes_max=int(choice.disk_mb * MB)), hand=hand)
         self._recorders = Recorders(
             self._spool, self._redactor, Sampling(rate=choice.sample), origin=origin, keeps=keeps
         )
@@ -227,6 +246,31 @@ class Recorded:
     def overhead(self) -> Sink | None:
         """Where the host's meter of the kernel writes: beside the recordings."""
         return FileSink(self._choice.data / FILE_NAME) if self._choice.on else None
+
+    def say(self, conditions: Conditions) -> None:
+        """How recording and export fare here, for whoever looks at the whole."""
+        if self._choice.on:
+            conditions.add(RECORDINGS.name, self._spool.rows)
+        if self.exporter is not None:
+            conditions.add(EXPORT.name, self.exporter.rows)
+
+    def count_in(self, meters: Meters) -> None:
+        """Show with a host's figures how the export goes."""
+        retries = meters.counter("durable_export_retries_total")
+        failures = meters.counter("durable_export_failures_total")
+
+        def gather() -> None:
+            if self.exporter is not None:
+                told = self.exporter.meters
+                retries.value = told.durable_export_retries_total
+                failures.value = sum(told.durable_export_failures_total.values())
+
+        def of(name: str) -> float:
+            return 0.0 if self.exporter is None else getattr(self.exporter.meters, name)
+
+        meters.before(gather)
+        meters.gauge("durable_export_queue_depth", lambda: of("durable_export_queue_depth"))
+        meters.gauge("durable_export_lag_ms", lambda: of("durable_export_lag_ms"))
 
     def _redactor(self, request: OpenRequest, _: GraphDefinition) -> Redactor:
         """Asked for whenever a recording begins."""
@@ -256,12 +300,33 @@ class Recorded:
         while True:
             await asyncio.sleep(self.sweep_every_s)
             try:
-                rules = await asyncio.to_thread(lambda: in_force(own_policy(self._choice.data)))
-                swept = await Retention(store, rules, AuditLog(store, wall_ms=_wall_ms)).sweep(_wall_ms())
-                if swept:
-                    log.info("%d recordings were due and are deleted or cut", len(swept))
+                await self._swept(store)
             except RsppError as error:
                 log.warning("what is due is not deleted: %s", error.message)
+
+    async def _swept(self, store: Store) -> int:
+        rules = await asyncio.to_thread(lambda: in_force(own_policy(self._choice.data)))
+        swept = await Retention(store, rules, AuditLog(store, wall_ms=_wall_ms)).sweep(_wall_ms())
+        if swept:
+            log.info("%d recordings were due and are deleted or cut", len(swept))
+        return len(swept)
+
+    async def sweep(self) -> int:
+        """Delete what is due now, and not with the next round; how many recordings that were."""
+        return 0 if self._store is None else await self._swept(self._store)
+
+    async def give_up(self, by: str) -> AsyncIterator[str]:
+        """Delete what waits for its export, part by part, on record; whoever asks for that loses it for good."""
+        if self._store is None or self.exporter is None:
+            return
+        audit = AuditLog(self._store, wall_ms=_wall_ms)
+        for segment in list(self._spool.sealed()):
+            facts = {"session": segment.session_id, "part": segment.part}
+            how = {"tenant_id": segment.tenant_id, "principal_id": by, "reason": "requested"}
+            await audit.append("give_up_export", "allow", **how, facts=facts)
+            await self.exporter.give_up(segment)
+            await audit.append("give_up_export", "done", **how, facts=facts)
+            yield segment.part
 
     async def finish(self, told: Told = lambda _: None, deadline_ms: int = EXPORT_MS) -> int:
         """Export what is sealed; how many segments wait for the next process."""

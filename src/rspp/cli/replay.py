@@ -13,7 +13,7 @@ import msgspec
 from rspp.cli.output import Status, emit_json, write_bytes
 from rspp.cli.recordings import Where, load, where_options
 from rspp.cli.replay_nodes import nodes_for, nodes_option
-from rspp.cli.replay_run import END, Replayed, begin, checked, drive
+from rspp.cli.replay_run import END, Replayed, begin, drive
 from rspp.cli.replay_view import show
 from rspp.cli.validate import read_layers
 from rspp.contract.errors import MisuseError, RsppError
@@ -22,6 +22,7 @@ from rspp.spec import Layer
 from rspp.timeline.recording import Recording
 from rspp.timeline.replay.compare import TIMING_TOLERANCE_MS
 from rspp.timeline.replay.cursor import read, written
+from rspp.timeline.replay.integrity import checked
 from rspp.timeline.replay.modes import EXPLAINED, Decisions, Mode, Outputs, mode_of
 from rspp.timeline.replay.stops import WORDS, Stop, after, at_signal, until
 

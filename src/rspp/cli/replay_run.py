@@ -18,14 +18,12 @@ from rspp.timeline.replay.adaptive import AdaptiveRun
 from rspp.timeline.replay.compare import TIMING_TOLERANCE_MS
 from rspp.timeline.replay.cursor import Place, ReplayCursor, Steps, resume
 from rspp.timeline.replay.exact import ExactRun, Taken
-from rspp.timeline.replay.integrity import Problem, problems_of
+from rspp.timeline.replay.integrity import Problem
 from rspp.timeline.replay.modes import Decisions, Mode, Outputs, agree
 from rspp.timeline.replay.playback import PlaybackRun
 from rspp.timeline.replay.stops import Stop
 from rspp.timeline.story import Story, told
 
-# Evidence that is not what it was: nothing that is made from it could be trusted. (What is only incomplete is told.)
-REFUSED: Final = frozenset({"plan_tampered", "plan_missing", "snapshot_missing", "evidence_tampered"})
 ITEMS_MAX: Final = 1_000_000
 END: Final = "end"
 
@@ -43,15 +41,6 @@ class Replayed(msgspec.Struct, kw_only=True):
     @property
     def passed(self) -> bool:
         return not self.divergences and not self.problems
-
-
-def checked(recording: Recording) -> list[Problem]:
-    """What is wrong with the evidence; raises MisuseError if it is not what it was, or not enough to resolve plans from."""
-    problems = problems_of(recording)
-    for problem in problems:
-        if problem.code in REFUSED:
-            raise MisuseError(problem.code, f"turn {problem.turn}: {problem.message}")
-    return problems
 
 
 def base_facts(recording: Recording, mode: Mode, problems: Sequence[Problem]) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Final
 import click
 
 from rspp.cli.output import Status, write_bytes
-from rspp.cli.replay_run import Drive, begin, checked
+from rspp.cli.replay_run import Drive, begin
 from rspp.contract.errors import MisuseError
 from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.session import SessionKernel
 from rspp.timeline.recording import Recording
 from rspp.timeline.replay.cursor import read, written
 from rspp.timeline.replay.exact import ExactRun, Taken
+from rspp.timeline.replay.integrity import checked
 from rspp.timeline.replay.modes import Mode
 from rspp.timeline.replay.stops import WORDS, Stop, after, at_signal, until
 

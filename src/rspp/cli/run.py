@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -11,8 +11,9 @@ from rspp.cli.compose import Installed, Pipeline, installed, missing, pipeline_o
 from rspp.cli.output import Status, emit_json
 from rspp.cli.recorded import Choice, Recorded, check, copy, export_rest, record_options
 from rspp.cli.run_call import CallResult, Interruption, has_speech, run_call, script_of, write_call
-from rspp.cli.run_control_options import Given, control_options, controlled
+from rspp.cli.run_control_options import Controlled, Given, control_options, controlled
 from rspp.cli.run_view import StderrProgress, live, logging_to_stderr, next_commands, show
+from rspp.cli.tracing import Traces, Tracing, traces, tracing_options
 from rspp.cli.validate import read_layers
 from rspp.contract.errors import MisuseError, PeerFault
 from rspp.host.secrets import Secrets
@@ -109,11 +110,13 @@ class During(click.ParamType[Interruption]):
     "--token", metavar="env://NAME|file:///PATH", help="With --listen: callers must have this token."
 )
 @control_options
+@tracing_options
 @click.option("--verbose", "-v", is_flag=True, help="All logs, as JSON lines on stderr.")
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but errors.")
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     pipeline: Path,
     wavs: tuple[Path, ...],
     interrupt: Interruption | None,
@@ -131,6 +134,7 @@ def command(
     quiet: bool,
     choice: Choice,
     given: Given | None,
+    **tracing: Any,
 ) -> None:
     """Run a pipeline: answer a recorded question, or take calls.
 
@@ -156,37 +160,80 @@ def command(
     if record is not None and not choice.on:
         raise click.UsageError("--record writes a copy of a recording, and --record-level off makes none.")
     secrets = Secrets()
-    undo = logging_to_stderr(verbose=verbose, quiet=quiet, secrets=secrets)
+    undo = logging_to_stderr(verbose=verbose, quiet=quiet, secrets=secrets, lines=listen is not None)
     try:
         here = installed(secrets=secrets)
         ready = prepared(context, pipeline, here, read_layers(layers), quiet=quiet, choice=choice)
+        traced_as = Tracing(**tracing)
         if wanted is not None:
-            from rspp.cli.run_control import Asked, run  # noqa: PLC0415 - likewise
-
-            assert ready.graph is not None
-            asked = Asked(
-                path=pipeline,
-                graph=ready.graph,
-                wanted=wanted,
-                choice=choice,
-                drain_ms=drain_ms,
-                copies=record,
-                quiet=quiet,
-                verbose=verbose,
-            )
-            context.exit(run(asked, secrets))
-        if listen is not None:
-            from rspp.cli.run_listen import serve  # noqa: PLC0415 - a call from a file needs no server
-
-            key = _secret(token, secrets)
             context.exit(
-                serve(ready, listen, drain_ms=drain_ms, choice=choice, copies=record, token=key, quiet=quiet)
+                _controlled(
+                    ready, pipeline, wanted, choice, drain_ms, record, quiet, verbose, traced_as, secrets
+                )
             )
-        context.exit(
-            _call(ready, wavs, interrupt, out, stereo, as_json, pace, timeout_s, record, choice, quiet)
-        )
+        if listen is not None:
+            key = _secret(token, secrets)
+            context.exit(_listening(ready, listen, drain_ms, choice, record, key, quiet, traced_as))
+        with traces(traced_as) as traced:
+            one = _call(
+                ready, wavs, interrupt, out, stereo, as_json, pace, timeout_s, record, choice, quiet, traced
+            )
+        context.exit(one)
     finally:
         undo()
+
+
+def _controlled(
+    ready: Pipeline,
+    path: Path,
+    wanted: Controlled,
+    choice: Choice,
+    drain_ms: int,
+    copies: Path | None,
+    quiet: bool,
+    verbose: bool,
+    tracing: Tracing,
+    secrets: Secrets,
+) -> Status:
+    from rspp.cli.run_control import Asked, run  # noqa: PLC0415 - likewise
+
+    assert ready.graph is not None
+    asked = Asked(
+        path=path,
+        graph=ready.graph,
+        wanted=wanted,
+        choice=choice,
+        drain_ms=drain_ms,
+        copies=copies,
+        quiet=quiet,
+        verbose=verbose,
+        tracing=tracing,
+    )
+    return run(asked, secrets)
+
+
+def _listening(
+    ready: Pipeline,
+    listen: str,
+    drain_ms: int,
+    choice: Choice,
+    copies: Path | None,
+    token: str | None,
+    quiet: bool,
+    tracing: Tracing,
+) -> Status:
+    from rspp.cli.run_listen import serve  # noqa: PLC0415 - a call from a file needs no server
+
+    return serve(
+        ready,
+        listen,
+        drain_ms=drain_ms,
+        choice=choice,
+        copies=copies,
+        token=token,
+        quiet=quiet,
+        tracing=tracing,
+    )
 
 
 def _secret(reference: str | None, secrets: Secrets) -> str | None:
@@ -241,6 +288,7 @@ def _call(
     record: Path | None,
     choice: Choice,
     quiet: bool,
+    traced: Traces,
 ) -> Status:
     if record is not None:
         try:
@@ -264,6 +312,8 @@ def _call(
         recorded=recorded,
         told=None if as_json else live,
         progress=progress,
+        watches=traced.watches,
+        metrics=traced.in_band,
     )
     export_rest(choice, progress)
     if record is not None and recorded.opened:

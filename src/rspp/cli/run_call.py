@@ -16,9 +16,11 @@ from rspp.adapters.transports.loopback.script import RATE, Say, UntilAnswered, U
 from rspp.cli.call_report import CallNotes, Heard, Told, TurnReport
 from rspp.cli.compose import Pipeline
 from rspp.cli.recorded import Recorded, Witness
-from rspp.host.host import Host
+from rspp.contract.words import InBand
+from rspp.host.host import Host, HostSettings
 from rspp.host.providers import Readiness
 from rspp.host.recorder import MemoryRecorder
+from rspp.host.watching import Watches
 from rspp.media.resample import resample
 from rspp.media.wav import Sound, read_wav
 
@@ -90,10 +92,12 @@ def run_call(
     recorded: Recorded | None = None,
     told: Callable[[CallNotes], Told] | None = None,
     progress: Progress = lambda _: None,
+    watches: Sequence[Watches] = (),
+    metrics: InBand = InBand.TURNS,
 ) -> tuple[CallResult, Sounds]:
     """Make the call. `speed` is of time, None is as fast as the models allow."""
     with asyncio.Runner(loop_factory=lambda: new_loop(speed)) as runner:
-        return runner.run(_run(pipeline, steps, timeout_s, recorded, told, progress))
+        return runner.run(_run(pipeline, steps, timeout_s, recorded, told, progress, watches, metrics))
 
 
 async def _run(
@@ -103,6 +107,8 @@ async def _run(
     recorded: Recorded | None,
     told: Callable[[CallNotes], Told] | None,
     progress: Progress,
+    watches: Sequence[Watches],
+    metrics: InBand,
 ) -> tuple[CallResult, Sounds]:
     assert pipeline.graph is not None
     assert pipeline.registry is not None
@@ -114,7 +120,8 @@ async def _run(
     notes = CallNotes(Witness(recorders("")))
     if told is not None:
         notes.tell(told(notes))
-    host = Host(pipeline.registry, clock=clock, recorders=lambda _: notes)
+    settings = HostSettings(metrics=metrics)
+    host = Host(pipeline.registry, settings, clock=clock, recorders=lambda _: notes, watches=watches)
     host.publish(pipeline.graph)
     began = clock.now()
     progress("loading models")

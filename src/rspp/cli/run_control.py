@@ -16,34 +16,39 @@ from typing import Any, Final
 import click
 import msgspec
 
+from rspp.cli.console_places import recorded_places, tell_console
 from rspp.cli.control.init import folder_with_key
 from rspp.cli.control.serve import check_reach, tls_of
+from rspp.cli.origins import origins_of
 from rspp.cli.output import Status
 from rspp.cli.problems import text_of
 from rspp.cli.recorded import EXPORT_MS, Choice, check, copy_all
 from rspp.cli.run_control_options import Controlled
 from rspp.cli.run_control_publish import dev_token, publish
 from rspp.cli.run_listen import LEAST_DRAIN_MS, address_of, loop_factory, page, signals
-from rspp.cli.run_view import next_commands
+from rspp.cli.run_view import StderrProgress, next_commands
 from rspp.cli.serve import host_shown
 from rspp.cli.serve_run import shared_socket, url_of
 from rspp.cli.serve_settings import Work
 from rspp.cli.serve_worker import ServedWorker
+from rspp.cli.tracing import Tracing
 from rspp.contract.errors import RsppError
+from rspp.control.config.nodes import Beside, offered
 from rspp.control.plane import ControlPlane, PlaneSettings
 from rspp.control.security.key_folder import KeyFolder
 from rspp.control.stores import open_store
 from rspp.control.supervisor.words import Assign
 from rspp.host.secrets import Secrets
-from rspp.server.app import make_app
 from rspp.server.run import Listen, Service, bound, serve
 from rspp.server.run import address_of as url_of_api
+from rspp.server.serving import served_console
+from rspp.server.state import Told
 from rspp.spec.graph import GraphDefinition
 
 NAME: Final = "run"
 TOKEN_FILE: Final = "control.token"
 
-Beside = Callable[[ControlPlane], Coroutine[Any, Any, None]]
+Along = Callable[[ControlPlane, ServedWorker], Coroutine[Any, Any, None]]
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,14 +62,20 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     copies: Path | None = None
     quiet: bool = False
     verbose: bool = False
+    tracing: Tracing = Tracing()
+
+    @property
+    def beside(self) -> Path | None:
+        """Where modules of nodes may lie: what is for this machine alone may use what lies on it."""
+        return self.path.resolve().parent if self.wanted.dev else None
 
     @property
     def token_file(self) -> Path:
         return self.choice.data / TOKEN_FILE
 
 
-def run(asked: Asked, secrets: Secrets, beside: Beside | None = None) -> Status:
-    """Until a signal. `beside` runs along with it, on the same loop."""
+def run(asked: Asked, secrets: Secrets, along: Along | None = None) -> Status:
+    """Until a signal. `along` runs with it, on the same loop."""
     given = asked.wanted.given
     check_reach(_api(asked), encrypted=given.tls_cert is not None or given.behind_proxy)
     check(asked.choice)
@@ -73,7 +84,7 @@ def run(asked: Asked, secrets: Secrets, beside: Beside | None = None) -> Status:
         click.echo(asked.wanted.notice, err=True)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
-            worker = runner.run(_run(asked, secrets, beside))
+            worker = runner.run(_run(asked, secrets, along))
         except RsppError as error:
             raise click.ClickException(f"{error.code}: {error.message}") from error
     opened = worker.recorded.opened
@@ -89,10 +100,12 @@ def _api(asked: Asked) -> Listen:
     return Listen(host=host, port=port)
 
 
-async def _run(asked: Asked, secrets: Secrets, beside: Beside | None) -> ServedWorker:
+async def _run(asked: Asked, secrets: Secrets, along: Along | None) -> ServedWorker:
     wanted, given = asked.wanted, asked.wanted.given
     signalled = signals()
-    store = open_store(wanted.store, secrets)
+    told = Told(open_store(wanted.store, secrets), source=NAME)
+    told.begin()
+    store = told.store
     try:
         with (
             closing(shared_socket(*address_of(wanted.calls))) as calls,
@@ -101,32 +114,42 @@ async def _run(asked: Asked, secrets: Secrets, beside: Beside | None) -> ServedW
             keys = folder_with_key(wanted.keys) if wanted.dev else KeyFolder(wanted.keys)
             tls = tls_of(given.tls_cert, given.tls_key, None)
             settings = PlaneSettings(endpoint=url_of_api(api, tls is not None), region=given.region)
-            plane = ControlPlane(store, keys=keys, secrets=secrets, settings=settings)
+            points = offered if asked.beside is None else Beside(asked.beside)
+            plane = ControlPlane(store, keys=keys, secrets=secrets, settings=settings, points=points)
             await plane.load()
             base = await publish(plane, text_of(asked.path), asked.graph.pipeline, asked.graph.version)
             if wanted.dev:
                 await dev_token(plane, asked.token_file)
-            work = _work(asked)
+            work = _work(asked, origins_of(*api.getsockname()[:2], encrypted=tls is not None))
             url = url_of(work, given.advertise or host_shown(work.host), calls)
             pages = page() if wanted.dev else {}
-            worker = ServedWorker(work, _assign(asked, url), calls, store, secrets, alone=True, pages=pages)
-            service = Service(make_app(plane), api, tls)
-            embedded = Embedded(asked, plane, worker, service)
-            await embedded.run(signalled, lambda: _tell(asked, url, service.url, base), beside)
+            worker = ServedWorker(
+                work, _assign(asked, url), calls, store, secrets, alone=True, pages=pages, told=told
+            )
+            async with (
+                recorded_places(asked.choice.data, asked.choice.store, secrets) as places,
+                served_console(plane, told, places, dev=wanted.dev, meters=worker.reading) as app,
+            ):
+                service = Service(app, api, tls)
+                embedded = Embedded(asked, plane, worker, service)
+                await embedded.run(signalled, lambda: _tell(asked, url, service.url, base), along)
             return worker
     finally:
+        await told.end()
         await store.close()
         if wanted.dev:
             asked.token_file.unlink(missing_ok=True)
 
 
-def _work(asked: Asked) -> Work:
+def _work(asked: Asked, origins: tuple[str, ...]) -> Work:
     wanted, given, choice = asked.wanted, asked.wanted.given, asked.choice
     return Work(
         store=wanted.store,
         host=address_of(wanted.calls)[0],
+        origins=origins,
         region=given.region,
         dev=wanted.dev,
+        beside=None if asked.beside is None else str(asked.beside),
         default_pipeline=asked.graph.pipeline,
         tls_cert=None if given.tls_cert is None else str(given.tls_cert),
         tls_key=None if given.tls_key is None else str(given.tls_key),
@@ -135,8 +158,10 @@ def _work(asked: Asked) -> Work:
         sample=choice.sample,
         policy=choice.policy,
         recordings=choice.store,
+        disk_mb=choice.disk_mb,
         verbose=asked.verbose,
         quiet=asked.quiet,
+        **msgspec.structs.asdict(asked.tracing),
     )
 
 
@@ -161,9 +186,7 @@ class Embedded:
         self._asked, self._plane, self._worker, self._service = asked, plane, worker, service
         self._listening = asyncio.Event()
 
-    async def run(
-        self, signalled: asyncio.Queue[int], tell: Callable[[], None], beside: Beside | None
-    ) -> None:
+    async def run(self, signalled: asyncio.Queue[int], tell: Callable[[], None], along: Along | None) -> None:
         """Until a signal, or until the control plane cannot go on; raises what keeps it from that."""
         worker, loop = self._worker, asyncio.get_running_loop()
         api = loop.create_task(
@@ -171,8 +194,11 @@ class Embedded:
         )
         tasks: list[asyncio.Task[Any]] = []  # bounded: two
         export_ms, begun = EXPORT_MS, False
+        progress = StderrProgress(quiet=self._asked.quiet)
+        progress("loading models")
         try:
             await worker.start()
+            progress("")
             begun = True
             tasks.append(loop.create_task(self._listening.wait()))
             await asyncio.wait((api, tasks[0]), return_when=asyncio.FIRST_COMPLETED)
@@ -180,8 +206,8 @@ class Embedded:
                 await worker.accept(True)
                 if not self._asked.quiet:
                     tell()
-                if beside is not None:
-                    tasks.append(loop.create_task(beside(self._plane)))
+                if along is not None:
+                    tasks.append(loop.create_task(along(self._plane, worker)))
                 export_ms = await self._until_over(api, signalled)
         finally:
             for task in tasks:
@@ -223,6 +249,7 @@ def _tell(asked: Asked, url: str, api: str, base: str) -> None:
     click.echo(
         f"control plane at {api}, described at {api}/openapi.json; store {wanted.store.partition('?')[0]}"
     )
+    tell_console(api, asked.token_file if wanted.dev else None)
     token = f'"$(cat {asked.token_file})"' if wanted.dev else "TOKEN"
     click.echo(f"  export RSPP_CONTROL={api} RSPP_TOKEN={token}")
     click.echo("  rspp control pipelines publish NEXT.yaml")

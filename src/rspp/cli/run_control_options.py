@@ -93,7 +93,7 @@ _OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
         is_flag=False,
         flag_value=LISTEN,
         metavar="[HOST:PORT]",
-        help=f"Be control plane, worker and store in one: its REST API there, else at {LISTEN}.",
+        help=f"Be control plane, worker and store in one: its REST API and the console there, else at {LISTEN}.",
     ),
     click.option(
         "--store",
@@ -136,13 +136,19 @@ def controlled(
 ) -> Controlled:
     """Where to listen, over which store, with which keys; raises `click.UsageError` for what would not be safe."""
     from rspp.cli.run_listen import address_of  # noqa: PLC0415 - `--help` needs no server
-    from rspp.control.security.key_folder import KeyFolder, how_to_start  # noqa: PLC0415 - likewise
+    from rspp.control.security.key_folder import (  # noqa: PLC0415 - likewise
+        KeyFolder,
+        check_dev_store,
+        how_to_start,
+    )
 
     _fits(given, token, layers, choice)
     dev = given.keys is None
     keys = given.keys or choice.data / KEYS_FOLDER
     notice = ""
     try:
+        if dev:
+            check_dev_store(given.store or "")
         held = 1 if dev else len(KeyFolder(keys).held())  # in dev mode one is made in the data folder
         for option, where in (("--listen", calls), ("--control", given.listen)):
             notice = _start(how_to_start, option, address_of(where, option)[0], held, dev)

@@ -20,8 +20,10 @@ from rspp.cli.compose import Pipeline
 from rspp.cli.output import Status
 from rspp.cli.recorded import EXPORT_MS, Choice, Recorded, check, copy_all
 from rspp.cli.run_view import StderrProgress, next_commands
+from rspp.cli.tracing import Traces, Tracing, traces
 from rspp.contract.errors import MisuseError
 from rspp.host.host import Host, HostSettings
+from rspp.host.own_names import is_this_machine
 
 HTML: Final = "text/html; charset=utf-8"
 LEAST_DRAIN_MS: Final = 100
@@ -49,16 +51,18 @@ def serve(
     copies: Path | None = None,
     token: str | None = None,
     quiet: bool = False,
+    tracing: Tracing = Tracing(),  # noqa: B008 - frozen
     beside: Callable[[Host], Coroutine[Any, Any, None]] | None = None,
 ) -> Status:
     """Take calls until a signal comes. `beside` runs along with it, on the same loop."""
     host, port = address_of(listen)
-    settings = Settings(host=host, port=port)
+    is_open = token is None and is_this_machine(f"[{host}]" if ":" in host else host)
+    settings = Settings(host=host, port=port, own_names_only=is_open)
     check(choice)
     recorded = Recorded(choice)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with traces(tracing) as traced, asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
-            status = runner.run(_serve(pipeline, settings, drain_ms, recorded, token, quiet, beside))
+            status = runner.run(_serve(pipeline, settings, drain_ms, recorded, token, quiet, traced, beside))
         except MisuseError as error:
             raise click.ClickException(error.message) from error
     if copies is not None:
@@ -83,6 +87,7 @@ async def _serve(
     recorded: Recorded,
     token: str | None,
     quiet: bool,
+    traced: Traces,
     beside: Callable[[Host], Coroutine[Any, Any, None]] | None,
 ) -> Status:
     assert pipeline.graph is not None
@@ -90,10 +95,15 @@ async def _serve(
     progress = StderrProgress(quiet=quiet)
     asked = signals()
     await recorded.start()
-    settings_of_host = HostSettings(owns_process=True)
     host = Host(
-        pipeline.registry, settings_of_host, recorders=recorded.recorders, overhead_to=recorded.overhead
+        pipeline.registry,
+        HostSettings(owns_process=True, metrics=traced.in_band),
+        recorders=recorded.recorders,
+        overhead_to=recorded.overhead,
+        watches=traced.watches,
     )
+    traced.count_in(host)
+    recorded.count_in(host.meters)
     host.publish(pipeline.graph)
     progress("loading models")
     for one in await host.start():
@@ -137,6 +147,7 @@ def tell(transport: WebSocketTransport, pipeline: Pipeline) -> None:
     web = transport.url.replace("ws", "http", 1).removesuffix(transport.settings.path)
     click.echo(f"{pipeline.graph.ref} takes calls at {transport.url}")
     click.echo(f"talk to it at {web}/   (Ctrl+C ends it)")
+    click.echo("what is going on, live, on a page: add --control")
 
 
 def signals() -> asyncio.Queue[int]:

@@ -7,17 +7,23 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Final, TextIO
 
 import click
-import msgspec
 
 from rspp.cli.call_report import STAGES, CallNotes, Told, TurnReport
 from rspp.cli.output import print_table
 from rspp.cli.recordings import OWN_TENANT
 from rspp.cli.run_call import CallResult
-from rspp.host.secrets import LogFilter, Secrets
+from rspp.cli.tracing import without_personal
+from rspp.host.logs import DEBUG, LogWriter, as_json, as_words
+from rspp.host.secrets import Secrets
+from rspp.timeline.redaction.forms import without_secrets
+from rspp.timeline.redaction.keywords import names_a_secret
 
+# Texts of the log that were cleaned and may come again.
+CLEANED_MAX: Final = 256
 LINES: Final = {
     "reply": "assistant",
     "interrupted": "(interrupted)",
@@ -88,40 +94,43 @@ def _row(number: int, turn: TurnReport) -> list[object]:
     return [number, ends, whole, *stages, turn.heard_ms, turn.speech_to_silence_ms, evidence]
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a record."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "at": record.created,
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_text:
-            # As the filter left it: an exception's own words may hold a key.
-            line["error"] = record.exc_text.rpartition("\n")[2]
-        return msgspec.json.encode(line).decode()
-
-
-def logging_to_stderr(*, verbose: bool, quiet: bool, secrets: Secrets) -> Callable[[], None]:
-    """Our own logs: errors when quiet, warnings in words, everything as JSON lines when verbose, and never a secret that
-    was resolved. Returns its undoing.
+def logging_to_stderr(
+    *, verbose: bool, quiet: bool, secrets: Secrets, lines: bool = False
+) -> Callable[[], None]:
+    """Logs of this process: errors when quiet, everything of ours when verbose, else warnings. They are JSON, a record a line,
+    when verbose or with `lines` (where a machine reads them); else words. No secret that was resolved or looks like one is in
+    them. Returns its undoing.
     """
-    logger = logging.getLogger("rspp")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(LogFilter(secrets))
-    if verbose:
-        handler.setFormatter(JsonLines())
-    else:
-        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
-    former = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(level)
+    # Most texts come again and again, the tracebacks of an outage above all, and to clean a long one takes milliseconds.
+    cleaned, masked = (lru_cache(CLEANED_MAX)(clean) for clean in (without_secrets, without_personal))
+    writer = LogWriter(
+        sys.stderr.fileno() if _is_real(sys.stderr) else 2,
+        clean=lambda text: cleaned(secrets.scrub(text)),
+        mask=masked,
+        hides=names_a_secret,
+        encode=as_json if verbose or lines else as_words,
+    )
+    root, ours = logging.getLogger(), logging.getLogger("rspp")
+    former = ours.level, root.level
+    root.addHandler(writer)  # nodes and providers have loggers of their own names
+    writer.setLevel(logging.ERROR if quiet and not verbose else logging.NOTSET)
+    ours.setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # Of sessions that are being debugged: whoever switched that on wants to see it.
+    logging.getLogger(DEBUG).setLevel(logging.INFO)
+    root.setLevel(logging.INFO if verbose else logging.WARNING)
 
     def undo() -> None:
-        logger.removeHandler(handler)
-        logger.setLevel(former)
+        root.removeHandler(writer)
+        ours.setLevel(former[0])
+        root.setLevel(former[1])
+        writer.close()
 
     return undo
+
+
+def _is_real(stream: TextIO) -> bool:
+    try:
+        stream.fileno()
+    except (OSError, ValueError):  # taken by somebody who keeps it in memory
+        return False
+    return True

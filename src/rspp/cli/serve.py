@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import click
 
+from rspp.cli.origins import origins_of
 from rspp.cli.output import Status
 from rspp.cli.recorded import Choice, check, record_options
 from rspp.cli.run import FILE, NEW_FILE
 from rspp.cli.run_listen import address_of
 from rspp.cli.run_view import logging_to_stderr
-from rspp.cli.serve_settings import SESSIONS_MAX, Work
+from rspp.cli.serve_settings import SERVED_STORE_FILE, SESSIONS_MAX, Work
+from rspp.cli.tracing import tracing_options
 from rspp.contract.errors import MisuseError
 from rspp.control.authority.members import TTL_MS, TTL_MS_MAX, TTL_MS_MIN
 from rspp.control.security.key_folder import is_loopback
@@ -26,6 +28,7 @@ from rspp.control.supervisor.settings import OnStop, cpus
 from rspp.host.secrets import Secrets
 
 PORT_MAX: Final = 65_535
+CONSOLE: Final = "127.0.0.1:8700"
 UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000}
 
 
@@ -100,6 +103,13 @@ class Labels(click.ParamType[tuple[str, str]]):
     help="This machine as callers reach it; else --listen's.",
 )
 @click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="Pages of this address may open calls, such as a console elsewhere: https://console.example; again for others.",
+)
+@click.option(
     "--direct-port",
     type=click.IntRange(1, PORT_MAX),
     metavar="BASE",
@@ -156,8 +166,22 @@ class Labels(click.ParamType[tuple[str, str]]):
 @click.option("--tls-cert", type=FILE, help="Certificate chain, as PEM; then callers come by wss.")
 @click.option("--tls-key", type=FILE, help="Its key.")
 @click.option("--tls-client-ca", type=FILE, help="Take callers with certificates of this authority only.")
+@click.option(
+    "--console",
+    is_flag=False,
+    flag_value=CONSOLE,
+    metavar="[HOST:PORT]",
+    help=f"Serve the console too, as a process of its own: there, else at {CONSOLE}.",
+)
+@click.option(
+    "--console-keys",
+    envvar="RSPP_KEYS",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --console: the folder of `rspp control init`. Files and --dev do without, on this machine alone.",
+)
 @click.option("--pid-file", type=NEW_FILE, help="Written for `rspp serve reload`.")
 @record_options
+@tracing_options
 @click.option("--verbose", "-v", is_flag=True, help="All logs, as JSON lines on stderr.")
 @click.option("--quiet", "-q", is_flag=True, help="Nothing on stderr but errors.")
 @click.pass_context
@@ -168,6 +192,7 @@ def command(context: click.Context, /, **given: Any) -> None:
     Examples:
         rspp serve --pipeline examples/voice-assistant.yaml --workers 2
         rspp serve --pipeline p.yaml --listen 0.0.0.0:8080 --token env://RSPP_CALL_TOKEN
+        rspp serve --pipeline p.yaml --console
         rspp serve --store nats://nats:4222 --listen 0.0.0.0:8080 --advertise 10.0.0.7
         rspp serve reload --pid-file rspp.pid
     """
@@ -202,17 +227,33 @@ def _serve(
     pid_file: Path | None,
     direct_port: int | None,
     choice: Choice,
+    console: str | None,
+    console_keys: Path | None,
     **rest: Any,
 ) -> Status:
-    from rspp.cli.serve_run import Asked, run  # noqa: PLC0415 - `--help` and `reload` need no server
+    from rspp.cli.serve_console import wanted_console  # noqa: PLC0415 - `--help` and `reload` need no server
+    from rspp.cli.serve_run import Asked, run  # noqa: PLC0415 - likewise
 
     count = workers or cpus()
     ports = direct_ports(direct_port, count)
-    for taken in (listen, admin):
+    for taken in (listen, admin, *(() if console is None else (console,))):
         if address_of(taken)[1] in ports:
             raise click.UsageError(f"--direct-port {direct_port}: {taken} is one of its {len(ports)} ports.")
+    if console is not None:
+        rest["origins"] += origins_of(*address_of(console), encrypted=rest["tls_cert"] is not None)
     work = work_of(pipelines, listen, advertise, choice, direct_ports=ports, **rest)
     check(choice)
+    try:
+        beside = wanted_console(
+            console,
+            console_keys,
+            dev=bool(pipelines) or work.dev,
+            store=work.store,
+            encrypted=work.tls_cert is not None,
+            taken=(listen, admin),
+        )
+    except MisuseError as error:
+        raise click.UsageError(f"--console: {error.message}") from error
     asked = Asked(
         work=work,
         workers=count,
@@ -223,8 +264,9 @@ def _serve(
         drain_ms=drain_ms,
         wedged_ms=wedged_ms,
         pid_file=pid_file,
+        console=beside,
     )
-    undo = logging_to_stderr(verbose=work.verbose, quiet=work.quiet, secrets=Secrets())
+    undo = logging_to_stderr(verbose=work.verbose, quiet=work.quiet, secrets=Secrets(), lines=True)
     try:
         return run(asked)
     except MisuseError as error:
@@ -264,7 +306,7 @@ def work_of(
     scheme = "ws" if tls_cert is None else "wss"
     shown = advertise or host_shown(host)
     return Work(
-        store=store or f"sqlite:///{choice.data.resolve() / 'serve.db'}",
+        store=store or f"sqlite:///{choice.data.resolve() / SERVED_STORE_FILE}",
         # As they are named, links and all: what a cluster mounts is replaced by turning a link.
         pipelines=tuple(str(path.absolute()) for path in pipelines),
         host=host,
@@ -281,6 +323,7 @@ def work_of(
         sample=choice.sample,
         policy=choice.policy,
         recordings=choice.store,
+        disk_mb=choice.disk_mb,
         **rest,
     )
 

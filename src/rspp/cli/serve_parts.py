@@ -1,23 +1,41 @@
 """What a worker is made of: the parts of a fleet, or of a process that serves pipelines of its own files.
 
-With files everybody may come, as far as there is room, and nothing changes while the process lives; sessions are leased in
-the store all the same, so that another process can go on with them.
+With files everybody may come, as far as there is room, and no pipeline changes while the process lives; sessions are leased in
+the store all the same, so that another process can go on with them, and orders of a console are obeyed as in a fleet.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
-from rspp.contract.errors import MisuseError
+import msgspec
+
+from rspp.contract.errors import MisuseError, RsppError
+from rspp.control.commands import CommandKind
+from rspp.control.config import skew
+from rspp.control.fleet import turns
+from rspp.control.fleet.places import PIPELINES
+from rspp.control.fleet.provider_board import CIRCUITS, Circuits, ProviderReporter
+from rspp.control.fleet.session_ear import heard_by
+from rspp.control.fleet.status_writer import StatusWriter
 from rspp.control.worker import Worker, WorkerSettings
 from rspp.control.worker.gate import OpenGate
+from rspp.control.worker.orders import Obey, Orders
+from rspp.host.conditions import Conditions
 from rspp.host.durable import StateWriter
 from rspp.host.host import Host, RecorderFactory
+from rspp.host.meters import Meters
 from rspp.host.ports import Clock, Refused, Store
 from rspp.host.snapshots import SnapshotSource, alone
 from rspp.kernel.snapshot import Snapshot
 from rspp.spec.graph import GraphDefinition
+
+log = logging.getLogger("rspp.serve")
+
+FLUSH_S: Final = 2.0
 
 
 class Parts(Protocol):
@@ -29,7 +47,8 @@ class Parts(Protocol):
     def recorders(self, inner: RecorderFactory) -> RecorderFactory: ...
     def worker(self, host: Host, settings: WorkerSettings) -> Worker: ...
     async def start(self) -> None: ...
-    def obey(self) -> None: ...
+    def obey(self, also: Mapping[CommandKind, Obey] | None = None) -> None: ...
+    def say(self, conditions: Conditions) -> None: ...
     async def stop(self) -> None: ...
 
 
@@ -42,6 +61,11 @@ class FilePlans:
         self._graphs = dict(graphs)
         self._default = next(iter(self._graphs))
         self._snapshots: SnapshotSource = alone()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each as `name@version`, the default first."""
+        return tuple(f"{graph.pipeline}@{graph.version}" for graph in self._graphs.values())
 
     def fresh(self, now: int) -> bool:  # noqa: ARG002 - what never changes is never stale
         return True
@@ -101,26 +125,51 @@ class Anywhere:
 
 
 class FileParts:
-    """The parts of a process that asks no control plane."""
+    """The parts of a process that asks no control plane. A console beside it sees its sessions, turns and providers all the same."""
 
     def __init__(
-        self, graphs: Mapping[str, GraphDefinition], store: Store, clock: Clock, sessions_max: int
+        self,
+        graphs: Mapping[str, GraphDefinition],
+        store: Store,
+        clock: Clock,
+        sessions_max: int,
+        *,
+        region: str = "",
+        meters: Meters,
     ) -> None:
         self.state = StateWriter(store)
         self._plans = FilePlans(graphs)
         self._store, self._clock, self._sessions_max = store, clock, sessions_max
+        self._worker: Worker
+        self._status = StatusWriter(store, clock, owner=lambda: self._worker.id, region=region)
+        self._turns = turns.LastTurns()
+        self._circuits = Circuits()
+        self._reporter = ProviderReporter(
+            store,
+            clock,
+            meters,
+            member_id=lambda: self._worker.id,
+            region=region,
+            circuits=self._circuits,
+            sessions=lambda: len(self._worker.host.sessions),
+        )
 
     def snapshot(self, now: int, tenant_id: str, graph: GraphDefinition) -> Snapshot | None:
         return self._plans.snapshot(now, tenant_id, graph)
 
     def recorders(self, inner: RecorderFactory) -> RecorderFactory:
-        return inner
+        return heard_by(inner, (self._status, self._circuits, self._turns))
 
     def worker(self, host: Host, settings: WorkerSettings) -> Worker:
-        return Worker(
+        self._worker = Worker(
             host,
             self._store,
-            settings,
+            # A console beside it asks every process of the store for these, and leads calls of its page here.
+            msgspec.structs.replace(
+                settings,
+                versions={**skew.told(), **settings.versions},
+                labels={**settings.labels, PIPELINES: ",".join(self._plans.names)},
+            ),
             clock=self._clock,
             # Whoever reaches the transport has shown the token that it asks for, or is on this machine.
             gate=OpenGate(),
@@ -129,12 +178,29 @@ class FileParts:
             residency=Anywhere(),
             state=self.state,
         )
+        return self._worker
 
     async def start(self) -> None:
         """There is nothing to read."""
 
-    def obey(self) -> None:
-        """Nobody gives orders."""
+    def obey(self, also: Mapping[CommandKind, Obey] | None = None) -> None:
+        """Whoever looks at this process through a console may empty it, close its sessions, and what else there is to order."""
+        worker = self._worker
+        orders = Orders(worker, self._store, self._clock, also=also, vouched=self._reporter.vouch)
+        worker.tasks.spawn(worker.supervised(self._status.run), "worker:status")
+        worker.tasks.spawn(worker.supervised(self._reporter.run), "worker:reporter")
+        worker.tasks.spawn(worker.supervised(orders.run), "worker:orders")
+        worker.tasks.spawn(worker.supervised(orders.follow_region), "worker:region")
+
+    def say(self, conditions: Conditions) -> None:
+        """There are no quotas here; of the sessions all is told that a fleet would tell."""
+        conditions.add(turns.SURFACE.name, self._turns.rows, shared=False, ttl_ms=turns.TTL_MS)
+        conditions.add(CIRCUITS.name, self._circuits.rows)
 
     async def stop(self) -> None:
-        """There is nothing that runs."""
+        """How its sessions ended is said, if that can be done in a moment."""
+        try:
+            async with asyncio.timeout(2 * FLUSH_S):
+                await self._status.flush(FLUSH_S)
+        except (RsppError, OSError) as error:
+            log.warning("how sessions ended was not told: %s", type(error).__name__)

@@ -14,6 +14,7 @@ import msgspec
 
 from rspp.adapters.transports.websocket import Settings, listening_socket
 from rspp.cli.output import Status
+from rspp.cli.serve_console import ConsoleProcess, WantedConsole, words_of
 from rspp.cli.serve_settings import Work, as_json
 from rspp.contract.wire import PATH
 from rspp.control.stores import open_store
@@ -23,6 +24,7 @@ from rspp.control.supervisor.process import python_module
 from rspp.control.supervisor.settings import OnStop, SupervisorSettings
 from rspp.control.supervisor.supervisor import Supervisor, fence_all
 from rspp.host.secrets import Secrets
+from rspp.server.state import Told
 
 CHILD: Final = "rspp.cli.serve_worker"
 SIGNALS_MAX: Final = 16
@@ -40,6 +42,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     drain_ms: int
     wedged_ms: int
     pid_file: Path | None
+    console: WantedConsole | None = None
 
 
 def run(asked: Asked) -> Status:
@@ -68,14 +71,18 @@ async def _run(asked: Asked, listening: sockets.socket) -> Status:
         wedged_ms=asked.wedged_ms,
     )
 
+    told = Told(store, source=f"supervisor:{asked.name}")
+    told.begin()
+
     async def fence(name: str, reason: str) -> None:
-        await fence_all(store, name, reason)
+        await fence_all(told.store, name, reason)
 
     def say(what: str) -> None:
         click.echo(what, err=True)
 
     supervisor = Supervisor(settings, listening, fence, say)
     probes = Probes(pages(supervisor))
+    console: asyncio.Task[None] | None = None
     try:
         await probes.start(*asked.admin)
         if asked.pid_file is not None:
@@ -83,9 +90,16 @@ async def _run(asked: Asked, listening: sockets.socket) -> Status:
         if not work.quiet:
             click.echo(f"probes at http://{asked.admin[0]}:{probes.port}")
             click.echo(f"listening at {url}")
+        if asked.console is not None:
+            shown = ConsoleProcess(words_of(asked.console, work), say)
+            console = asyncio.create_task(shown.run(), name="serve:console")
         return await _until_over(supervisor, listening, quiet=work.quiet)
     finally:
+        if console is not None:
+            console.cancel()
+            await asyncio.wait((console,))
         await probes.stop()
+        await told.end()
         await store.close()
 
 

@@ -7,12 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
-from rspp.cli.recorded import Choice
+from rspp.cli.recorded import DISK_MB, Choice
+from rspp.cli.tracing import Tracing
 from rspp.contract.errors import MisuseError
+from rspp.contract.words import InBand
 from rspp.control.authority.members import TTL_MS
 from rspp.timeline.redaction.policy import RedactionPolicy
 
 SESSIONS_MAX: Final = 200
+SERVED_STORE_FILE: Final = "serve.db"
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,9 +32,11 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ttl_ms: int = TTL_MS
     sessions_max: int = SESSIONS_MAX
     token: str | None = None  # a reference
+    origins: tuple[str, ...] = ()  # of pages that may open calls, besides the workers' own
     # Of a worker that serves the control plane's pipelines:
     dev: bool = False  # everybody is let in; this machine's own address alone
     default_pipeline: str | None = None
+    beside: str | None = None  # in dev mode alone: the folder whose modules pipelines may name
     audiences: tuple[str, ...] = ()  # further addresses that route tokens may be for
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -44,8 +49,23 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     sample: float = 1.0
     policy: RedactionPolicy = RedactionPolicy()
     recordings: str | None = None  # the address of the store that they are exported to
+    disk_mb: float = DISK_MB
+    # To which collector of traces, one session in how many, and with words or without.
+    otlp: str = ""
+    trace_sample: int = 1
+    trace_content: bool = False
+    in_band_metrics: InBand = InBand.TURNS
     verbose: bool = False
     quiet: bool = False
+
+    @property
+    def tracing(self) -> Tracing:
+        return Tracing(
+            otlp=self.otlp,
+            trace_sample=self.trace_sample,
+            trace_content=self.trace_content,
+            in_band_metrics=self.in_band_metrics,
+        )
 
     @property
     def choice(self) -> Choice:
@@ -55,6 +75,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             sample=self.sample,
             policy=self.policy,
             store=self.recordings,
+            disk_mb=self.disk_mb,
         )
 
 

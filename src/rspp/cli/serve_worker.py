@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket as sockets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -29,11 +29,13 @@ from rspp.adapters.transports.websocket import (
 )
 from rspp.cli.compose import installed, missing, pipeline_of, registry_of
 from rspp.cli.recorded import Recorded
+from rspp.cli.recorded_orders import orders_of
 from rspp.cli.run_listen import loop_factory
 from rspp.cli.run_view import logging_to_stderr
 from rspp.cli.serve_dependencies import Dependencies, Doorkeeper
 from rspp.cli.serve_parts import FileParts, Parts
 from rspp.cli.serve_settings import Work, as_work
+from rspp.cli.tracing import Traces
 from rspp.cli.validate import read_layers
 from rspp.contract.errors import MisuseError, RsppError
 from rspp.control.fleet.residency_guard import ResidentStore
@@ -42,17 +44,21 @@ from rspp.control.security.key_folder import is_loopback
 from rspp.control.security.tls import Tls, TlsFiles
 from rspp.control.stores import open_store
 from rspp.control.supervisor.child import Served, main
-from rspp.control.supervisor.exposition import CONTENT_TYPE, INPUTS_WAITING, Exposition
+from rspp.control.supervisor.exposition import CONTENT_TYPE, INPUTS_WAITING, Exposition, depth_of
 from rspp.control.supervisor.words import Assign, State
 from rspp.control.worker import WorkerSettings
 from rspp.control.worker.parts import FleetParts, PartsSettings
 from rspp.host.clock import MachineClock
-from rspp.host.discovery import discover_for
+from rspp.host.conditions import Conditions
 from rspp.host.host import Host, HostSettings
+from rspp.host.isolation import isolation
+from rspp.host.isolation_fates import SURFACE as NODES
 from rspp.host.meters import Meters, Reading
 from rspp.host.ports import Store
 from rspp.host.registry import Registry
 from rspp.host.secrets import Secrets
+from rspp.ops.rows import clean
+from rspp.server.state import Told
 from rspp.spec import Severity
 from rspp.spec.graph import GraphDefinition
 from rspp.timeline.access import OWN_TENANT
@@ -80,9 +86,14 @@ class ServedWorker:
         *,
         alone: bool = False,
         pages: Mapping[str, Page] | None = None,
+        told: Told | None = None,
     ) -> None:
-        """`alone`: no other process listens at that socket, so there is no second one for this process alone."""
+        """`alone`: no other process listens at that socket, so there is no second one for this process alone.
+
+        `told`: the store tells of its changes, and this process is whose it is.
+        """
         self._work, self._assign, self._store = work, assign, store
+        self._told_of = told
         self._told = 0  # sessions, when the fleet was told last out of turn
         _is_safe(work, listening)
         self._direct = None if alone else _own_socket(work, assign.slot)
@@ -90,22 +101,33 @@ class ServedWorker:
         self._rotating: asyncio.Task[None] | None = None
         clock, meters = MachineClock(), Meters()
         self.recorded = Recorded(work.choice, origin="serve", guarded=self._resident, keeps=self._keeps)
+        self.traces = Traces(work.tracing, assign.name)
         graphs, registry = pipelines_of(work, secrets)
         self._parts: Parts = (
-            FileParts({graph.ref: graph for graph in graphs}, store, clock, work.sessions_max)
+            FileParts(
+                {graph.ref: graph for graph in graphs},
+                store,
+                clock,
+                work.sessions_max,
+                region=work.region,
+                meters=meters,
+            )
             if graphs
             else FleetParts(store, clock, self._fleet(assign), meters)
         )
         self.host = Host(
             registry,
-            HostSettings(sessions_max=work.sessions_max, owns_process=True),
+            HostSettings(sessions_max=work.sessions_max, owns_process=True, metrics=work.in_band_metrics),
             clock=clock,
             recorders=self._parts.recorders(self.recorded.recorders),
             snapshots=self._parts.snapshot,
             state=self._parts.state,
             overhead_to=self.recorded.overhead,
             meters=meters,
+            watches=self.traces.watches,
         )
+        self.traces.count_in(self.host)
+        self.recorded.count_in(meters)
         meters.gauge(INPUTS_WAITING, lambda: sum(one.waiting for one in self.host.sessions.values()))
         for graph in reversed(graphs):
             self.host.publish(graph, registry)
@@ -113,11 +135,26 @@ class ServedWorker:
         self.dependencies = Dependencies(
             store, self.host.providers, self._dependencies_changed, own_pipelines=bool(graphs)
         )
+        self.conditions = Conditions(store, clock, lambda: self.worker.id, clean)
+        self._saying: asyncio.Task[None] | None = None
+        self.transport = self._transport(listening, secrets, pages or {})
+
+    def _transport(
+        self, listening: sockets.socket, secrets: Secrets, pages: Mapping[str, Page]
+    ) -> WebSocketTransport:
+        work = self._work
         token = None if work.token is None else secrets.resolve(work.token).reveal()
-        self.transport = WebSocketTransport(
-            Settings(host=work.host, connections_max=2 * work.sessions_max),
+        return WebSocketTransport(
+            Settings(
+                host=work.host,
+                connections_max=2 * work.sessions_max,
+                origins=work.origins,
+                own_names_only=is_loopback(work.host)
+                and work.token is None
+                and (work.dev or bool(work.pipelines)),
+            ),
             pages={
-                **(pages or {}),
+                **pages,
                 "/livez": self._live,
                 "/readyz": self._ready,
                 # Meters name tenants: where callers of all of them come, the supervisor's own address has them.
@@ -151,6 +188,8 @@ class ServedWorker:
             open_door=work.dev,
             default_pipeline=work.default_pipeline,
             capacity=BUSY_MACHINE if work.dev else CapacityLimits(),
+            beside=Path(work.beside) if work.dev and work.beside is not None else None,
+            unstated_level=work.choice.unstated,
         )
 
     def _settings(self, assign: Assign) -> WorkerSettings:
@@ -169,6 +208,8 @@ class ServedWorker:
     # ---- its life --------------------------------------------------------------------------------------------------
 
     async def start(self) -> str:
+        if self._told_of is not None:
+            self._told_of.begin()
         await self.recorded.start()
         if self._tls is not None:
             self._rotating = asyncio.create_task(self._tls.run(), name="certificates")
@@ -177,13 +218,22 @@ class ServedWorker:
                 log.warning("%s is not ready: %s", one.name, one.failure)
         await self._parts.start()
         await self.worker.start()
-        self._parts.obey()
+        self._parts.obey(orders_of(self.recorded))
         if self._direct is None:
             await self._warm()
         self.dependencies.start()
         await self.transport.start(Doorkeeper(self.worker, self.host, self.dependencies.failing))
         await self.accept(False)
+        self._say()
         return self.worker.settings.endpoint
+
+    def _say(self) -> None:
+        """What only this process knows is said in the store from now on."""
+        self._parts.say(self.conditions)
+        self.recorded.say(self.conditions)
+        self.conditions.add(NODES.name, self.host.providers.rows)
+        self._saying = asyncio.create_task(self.conditions.run(), name="conditions")
+        self._saying.add_done_callback(_ended)
 
     async def _warm(self) -> None:
         """What a caller gets who asks for nothing else is there before the first one comes, its models loaded."""
@@ -191,14 +241,19 @@ class ServedWorker:
             return
         view, host = self._parts.view, self.host
         try:
-            graph = view.graph(view.choose(OWN_TENANT, "warm", None))
-            host.publish(graph, discover_for(graph).registry(host.registry))
+            graph = await asyncio.to_thread(view.graph, view.choose(OWN_TENANT, "warm", None))
+            host.publish(graph, self._parts.registry_for(graph))
         except RsppError as error:  # operators can lead callers to another version, so this goes on
             log.warning("callers who name no pipeline cannot be served: %s", error.message)
             return
         for one in await host.providers.open():
             if not one.ready:
                 log.warning("%s is not ready: %s", one.name, one.failure)
+
+    def renew(self) -> None:
+        """Modules beside the pipelines were changed, and those that were loaded are forgotten."""
+        if isinstance(self._parts, FleetParts):
+            self._parts.renew()
 
     async def accept(self, on: bool) -> None:
         """Its own socket stays open to the end: for callers who come back, and for probes."""
@@ -216,10 +271,17 @@ class ServedWorker:
         if self._rotating is not None:
             self._rotating.cancel()
         await self.dependencies.stop()
+        if self._saying is not None:
+            self._saying.cancel()
+            await asyncio.wait([self._saying])
+            await self.conditions.clear()
         await self.worker.stop()
         await self._parts.stop()
         await self.host.stop()
+        await asyncio.to_thread(self.traces.close)
         await self.recorded.finish(deadline_ms=export_ms)
+        if self._told_of is not None:
+            await self._told_of.end()
         await self._store.close()
 
     def _dependencies_changed(self) -> None:
@@ -268,8 +330,9 @@ class ServedWorker:
         return Page(JSON, msgspec.json.encode(state) + b"\n", 200 if state.ready else 503)
 
     def _metrics(self) -> Page:
-        exposition = Exposition()
-        exposition.take(self.worker.settings.name, self.reading())
+        exposition, reading = Exposition(), self.reading()
+        exposition.take(self.worker.settings.name, reading)
+        exposition.put("queue_depth", "gauge", depth_of(reading))
         return Page(CONTENT_TYPE, exposition.body)
 
 
@@ -292,7 +355,15 @@ def pipelines_of(work: Work, secrets: Secrets) -> tuple[list[GraphDefinition], R
             raise MisuseError("pipeline_missing", f"{path}: {lacking}")
         graphs.append(found.graph)
         registry = found.registry if registry is None else _both(registry, found.registry)
-    return graphs, registry or registry_of(here)
+    return graphs, registry_of(here) if registry is None else _isolating(registry, work.pipelines)
+
+
+def _isolating(registry: Registry, pipelines: Sequence[str]) -> Registry:
+    """One provider isolates the nodes of all files."""
+    folders = tuple(dict.fromkeys(Path(one).resolve().parent for one in pipelines))
+    return msgspec.structs.replace(
+        registry, providers={**registry.providers, **isolation(registry.nodes, folders)}
+    )
 
 
 def _both(one: Registry, other: Registry) -> Registry:
@@ -302,6 +373,12 @@ def _both(one: Registry, other: Registry) -> Registry:
         nodes={**one.nodes, **other.nodes},
         async_nodes={**one.async_nodes, **other.async_nodes},
     )
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Such a task only ends when it is told to: anything else is our fault, and is said."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("the task %s has ended", task.get_name(), exc_info=task.exception())
 
 
 def _is_safe(work: Work, listening: sockets.socket) -> None:
@@ -337,9 +414,9 @@ def _tls(work: Work) -> Tls | None:
 async def make(assign: Assign, listening: sockets.socket) -> Served:
     work = as_work(assign.work)
     secrets = Secrets()
-    logging_to_stderr(verbose=work.verbose, quiet=work.quiet, secrets=secrets)
-    store = open_store(work.store, secrets)
-    return ServedWorker(work, assign, listening, store, secrets)
+    logging_to_stderr(verbose=work.verbose, quiet=work.quiet, secrets=secrets, lines=True)
+    told = Told(open_store(work.store, secrets), source=f"worker:{assign.name}")
+    return ServedWorker(work, assign, listening, told.store, secrets, told=told)
 
 
 if __name__ == "__main__":

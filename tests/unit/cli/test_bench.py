@@ -11,6 +11,8 @@ from rspp.cli import bench, bench_measure
 from rspp.cli.bench_measure import Result, measure
 from rspp.spec import voice_template
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 @pytest.fixture(scope="module")
 def result() -> Result:

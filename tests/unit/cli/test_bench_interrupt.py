@@ -55,6 +55,7 @@ def test_the_command_names_the_detector_it_used(monkeypatch: pytest.MonkeyPatch)
     assert printed["speech_to_silence_ms_p95"] == 120
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_speech_and_cancels_really_silence_an_answer_over_real_sockets() -> None:
     result = result_of(run_callers(ORDER), ORDER)

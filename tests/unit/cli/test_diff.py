@@ -16,6 +16,8 @@ from rspp.kernel.trace import Item
 from tests.unit.timeline.calls import simulated_bytes
 from tests.unit.timeline.diff.planted import rewritten
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 replace = msgspec.structs.replace
 
 

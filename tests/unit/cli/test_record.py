@@ -13,6 +13,8 @@ from rspp.kernel.journal import encoding_of, read
 from rspp.timeline.recording import assemble
 from rspp.timeline.records import unframe
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def test_a_journal_holds_every_input_of_the_call(tmp_path: Path) -> None:
     file = tmp_path / "call.jsonl"

@@ -28,6 +28,8 @@ from tests.unit.cli.replaying import facts, replayed
 from tests.unit.timeline.calls import simulated_bytes
 from tests.unit.timeline.replay.altered import nth_item, read, replace, with_evidence, with_items, with_plans
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from rspp.testing.clock import VirtualLoop
 from tests.unit.cli.replaying import desk_at, facts, replayed
 from tests.unit.timeline.calls import simulated_bytes
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:

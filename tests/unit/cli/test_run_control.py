@@ -169,21 +169,29 @@ def test_an_edit_with_a_new_version_is_led_to_and_one_without_changes_nothing(
     spec: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []  # bounded: by the edits
+    worker = Worker()
 
     async def test(plane: ControlPlane) -> None:
         reload = Reload(spec, installed(), (), said.append)
         await publish(plane, text(), "desk", OLD)
-        assert not await reload.look_published(plane)
+        assert not await reload.look_published(plane, worker)
         edit(spec, text(answer="Changed."))
-        assert not await reload.look_published(plane)
+        assert not await reload.look_published(plane, worker)
         assert "Give the file a new `version`" in said[-1]
         assert (await plane.rollouts.want("desk")).rollout.base == OLD
         edit(spec, text(NEW, "Changed."))
-        assert await reload.look_published(plane)
+        assert await reload.look_published(plane, worker)
         assert said[-1] == f"desk.yaml changed; new calls take desk@{NEW}"
         assert (await plane.rollouts.want("desk")).rollout.base == NEW
 
     with_plane(tmp_path, test)
+
+
+class Worker:
+    """Nobody's nodes run here."""
+
+    def renew(self) -> None:
+        """Nothing was loaded."""
 
 
 def edit(file: Path, content: str) -> None:

@@ -28,6 +28,8 @@ from rspp.media.wav import Sound
 from rspp.testing.clock import run_virtual
 from rspp.testing.scripted.tts import tone
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SPEC = """
 pipeline: desk
 version: v1

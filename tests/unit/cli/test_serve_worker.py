@@ -18,7 +18,10 @@ from rspp.cli.run_listen import loop_factory
 from rspp.cli.serve_run import shared_socket
 from rspp.cli.serve_settings import Work
 from rspp.cli.serve_worker import ServedWorker, _own_socket
+from rspp.client import Client
 from rspp.contract.errors import MisuseError
+from rspp.control.fleet.sessions import Sessions
+from rspp.control.fleet.status import SessionWord
 from rspp.control.security.dev_ca import dev_ca
 from rspp.control.security.tls import Tls
 from rspp.control.supervisor.words import Assign
@@ -27,6 +30,8 @@ from rspp.testing.clock import ManualClock
 from rspp.testing.store import MemoryStore
 from tests.e2e.ports import free_ports
 from tests.e2e.test_listen import SPEC
+
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
 
 
 def assign(**more: Any) -> Assign:
@@ -98,7 +103,7 @@ async def serial(worker: ServedWorker, tls: ssl.SSLContext) -> str:
     port = worker.transport.direct_port
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname="127.0.0.1")
     try:
-        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         return str(writer.get_extra_info("peercert")["serialNumber"])
     finally:
@@ -153,3 +158,26 @@ def test_meters_which_name_tenants_are_not_where_callers_of_all_of_them_come(tmp
         assert await pages(work, everywhere) == [200, 404]
 
     asyncio.run(main())
+
+
+def test_a_console_beside_a_process_that_serves_files_sees_its_sessions(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(work_in(tmp_path)) as worker:
+            statuses = Sessions(worker._store)
+            url = f"ws://127.0.0.1:{worker.transport.direct_port}/v1/rtc/ws"
+            async with Client.connect(url, tenant="acme") as call:
+                session = (await call.welcomed()).session
+                async with asyncio.timeout(10):
+                    while (seen := await statuses.get("acme", session)) is None:  # noqa: ASYNC110 - it tells nobody
+                        await asyncio.sleep(0.01)
+                assert (seen.state, seen.owner) == (SessionWord.CONNECTED, worker.worker.id)
+                assert seen.pipeline.startswith("desk@")
+                await call.hang_up()
+                async with asyncio.timeout(10):
+                    while (seen := await statuses.get("acme", session)) is not None:
+                        if seen.state is SessionWord.ENDED:
+                            break
+                        await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main())

@@ -24,6 +24,7 @@ from rspp.control.operations.calling import call
 from rspp.control.operations.operation import Operation
 from rspp.control.plane import opened_plane, os_principal
 from rspp.host.secrets import Secrets
+from rspp.server.state import told
 
 SERVER_VARIABLE: Final = "RSPP_CONTROL"
 TOKEN_VARIABLE: Final = "RSPP_TOKEN"
@@ -87,31 +88,32 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
 
 async def _of_store(whom: Whom, url: str, operation: Operation, fields: Mapping[str, Any]) -> Any:
     asked = msgspec.convert(fields, operation.request)
-    async with opened_plane(url, keys=whom.keys) as plane:
+    async with opened_plane(url, keys=whom.keys, within=told) as plane:
         answer = await call(plane, os_principal(), operation, asked)
     return msgspec.to_builtins(answer)
 
 
 def _of_server(whom: Whom, operation: Operation, fields: Mapping[str, Any]) -> Any:
+    path = operation.path
+    for name in operation.path_fields:
+        path = path.replace(f"{{{name}}}", quote(str(fields[name]), safe=""))
+    rest = {name: value for name, value in fields.items() if name not in operation.path_fields}
+    return request(whom, operation.method, path, rest)
+
+
+def request(whom: Whom, method: str, path: str, fields: Mapping[str, Any]) -> Any:
+    """What the server answers, as plain data; raises the `RsppError` that it answers, or that it does not."""
     url = whom.server
     if not url:
         raise click.UsageError(
             f"Say which control plane: --server URL or ${SERVER_VARIABLE}; or --store URL to work on its store directly."
         )
-    path = operation.path
-    for name in operation.path_fields:
-        path = path.replace(f"{{{name}}}", quote(str(fields[name]), safe=""))
-    rest = {name: value for name, value in fields.items() if name not in operation.path_fields}
     headers = {"authorization": f"Bearer {_token(whom, url)}"}
+    said: dict[str, Any] = {"params": fields} if method == "GET" else {"json": fields}
     try:
         timeout = httpx.Timeout(ANSWER_S_MAX, connect=CONNECT_S_MAX)
         with httpx.Client(timeout=timeout, verify=_tls(whom, url), trust_env=False) as client:
-            if operation.changes:
-                response = client.request(
-                    operation.method, url.rstrip("/") + path, json=rest, headers=headers
-                )
-            else:
-                response = client.get(url.rstrip("/") + path, params=rest, headers=headers)
+            response = client.request(method, url.rstrip("/") + path, headers=headers, **said)
     except (httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError) as error:
         message = f"{url} took the request and gave no answer ({type(error).__name__}): it may have been done all the same"
         raise PeerFault("control_unreachable", message) from error
@@ -126,8 +128,8 @@ def _read(response: httpx.Response, url: str) -> Any:
         said = msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PeerFault("control_unreadable", f"{url} does not answer like a control plane") from error
-    if response.status_code == 200:
-        return said
+    if response.status_code == 200 or (isinstance(said, dict) and isinstance(said.get("errors"), list)):
+        return said  # GraphQL says in its own words what it refuses
     if not isinstance(said, dict) or not {"code", "message"} <= set(said):
         raise PeerFault(
             "control_unreadable", f"{url} answers {response.status_code}, not like a control plane"

@@ -17,6 +17,7 @@ from rspp.control.operations.people import TOKEN_MS_MAX, token_for
 from rspp.control.plane import opened_plane, os_principal
 from rspp.control.security.key_folder import KeyFolder
 from rspp.host.clock import MachineClock
+from rspp.server.state import told
 
 EPILOG: Final = "Exit status: 0 made, 1 it could not be made, 2 the command was used wrongly."
 TOKEN_MODE: Final = 0o600
@@ -47,7 +48,7 @@ def command(store: str, keys: Path, admin: str, token_file: Path, as_json: bool)
 
     \b
     Example:
-        rspp control init --store sqlite:///control.db --keys keys --token-file admin.token
+        rspp control init --store sqlite://$PWD/control.db --keys keys --token-file admin.token
     """
     try:
         made = asyncio.run(begin(store, keys, admin, token_file))
@@ -66,7 +67,7 @@ async def begin(store: str, keys: Path, admin: str, token_file: Path) -> dict[st
     """Keys, a principal with every permission, and its token in a file; raises `MisuseError` where there is one already."""
     _is_free(token_file)
     folder = folder_with_key(keys)
-    async with opened_plane(store, keys=keys) as plane:
+    async with opened_plane(store, keys=keys, within=told) as plane:
         await plane.principals.first_admin(admin, os_principal().id)
         issued = token_for(plane, admin, TOKEN_MS_MAX)
         write_token(token_file, issued.token)

@@ -50,8 +50,8 @@ def command() -> None:
 
     \b
     Begin on this machine:
-        rspp control init --store sqlite:///control.db --keys keys --token-file admin.token
-        rspp control serve --store sqlite:///control.db --keys keys
+        rspp control init --store sqlite://$PWD/control.db --keys keys --token-file admin.token
+        rspp control serve --store sqlite://$PWD/control.db --keys keys
         export RSPP_CONTROL=http://127.0.0.1:8700 RSPP_TOKEN="$(cat admin.token)"
         rspp control fleet status
     """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
 from ipaddress import ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,22 +13,30 @@ from typing import Final
 import click
 import msgspec
 
+from rspp.cli.console_places import recorded_places, tell_console
 from rspp.cli.control.asking import KEYS_VARIABLE, STORE_VARIABLE
-from rspp.cli.control.init import begin
+from rspp.cli.control.init import begin, folder_with_key
+from rspp.cli.run_control_publish import dev_token
+from rspp.cli.run_view import logging_to_stderr
 from rspp.contract.errors import MisuseError, RsppError
 from rspp.control.fleet.failover import FailoverPolicy
 from rspp.control.fleet.routing import RoutingPolicy
 from rspp.control.objectives.error_budget import Objective
-from rspp.control.plane import PlaneSettings, opened_plane
-from rspp.control.security.key_folder import KeyFolder, how_to_start, is_loopback
+from rspp.control.plane import ControlPlane, PlaneSettings, opened_plane
+from rspp.control.security.key_folder import KeyFolder, check_dev_store, how_to_start, is_loopback
 from rspp.control.security.tls import Tls, TlsFiles
-from rspp.server.app import make_app
+from rspp.control.stores import open_store
+from rspp.control.supervisor.parenthood import die_with_parent, step_back
+from rspp.host.secrets import Secrets
 from rspp.server.run import Listen, Service, address_of, bound, listen_of, serve
+from rspp.server.state import telling, told
 from rspp.timeline.declared import declared_in
 
 EPILOG: Final = "Exit status: 0 stopped in good order, 1 it could not serve, 2 the command was used wrongly."
 LISTEN: Final = "127.0.0.1:8700"
 INVALID: Final = "control_settings_invalid"
+# Where `rspp run --control` keeps those of its own dev mode, too.
+DEV_KEYS: Final = "control-keys"
 _FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -50,6 +57,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     tls: Tls | None
     settings: PlaneSettings
     proxies: tuple[str, ...]
+    data: Path | None = None  # of recordings
+    recordings: str | None = None
+    token: Path | None = None  # of dev mode's admin
 
 
 @click.command(epilog=EPILOG)
@@ -89,6 +99,19 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     help="Believe X-Forwarded-For of these: without it, all callers behind a proxy are one address.",
 )
 @click.option(
+    "--data",
+    envvar="RSPP_DATA",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder that calls were recorded into, to be shown in the console.",
+)
+@click.option(
+    "--recordings",
+    envvar="RSPP_RECORDINGS",
+    metavar="URL",
+    help="The store that recordings are exported to, if that is not in the folder.",
+)
+@click.option("--with-parent", type=int, hidden=True, help="End when this process does.")
+@click.option(
     "--dev", is_flag=True, help="For this machine alone: what is missing is made now and gone at the end."
 )
 def command(
@@ -104,23 +127,30 @@ def command(
     tls_client_ca: Path | None,
     behind_proxy: bool,
     proxies: tuple[str, ...],
+    data: Path | None,
+    recordings: str | None,
+    with_parent: int | None,
     dev: bool,
 ) -> None:
-    """Serve the control plane: every operation over REST, their description at /openapi.json, /livez and /readyz.
+    """Serve the control plane: every operation over REST, the console at /, /graphql, /metrics, /livez, /readyz, /healthz.
 
     It does not start without a signing key, and listens beyond this machine only with TLS, or behind a proxy that has it.
 
     \b
     Examples:
         rspp control serve --dev
-        rspp control serve --store sqlite:///control.db --keys keys
+        rspp control serve --store sqlite://$PWD/control.db --keys keys
         rspp control serve --store nats://a,b,c --keys keys --failover drain --objective 99.5
         rspp control serve --listen 0.0.0.0:8700 --store nats://a,b,c --keys keys --tls-cert c.pem --tls-key k.pem
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    if with_parent is not None:
+        if not die_with_parent(with_parent):
+            return  # it is gone already
+        step_back()  # calls are served beside it, and they cannot wait
+    secrets = Secrets()
     with ExitStack() as stack:
+        # Beside `rspp serve` a machine reads them, with those of all other processes.
+        stack.callback(logging_of(secrets, lines=with_parent is not None))
         try:
             where, known = listen_of(listen), _networks(proxies)
             tls = tls_of(tls_cert, tls_key, tls_client_ca)
@@ -130,8 +160,10 @@ def command(
             start = how_to_start(bind=where.host, keys_held=held, dev=dev)
             if start.notice:
                 click.echo(start.notice, err=True)
+            token = None
             if dev and (store is None or not held):
-                store, keys = _made_now(Path(stack.enter_context(TemporaryDirectory())), store)
+                folder = Path(stack.enter_context(TemporaryDirectory()))
+                store, keys, token = _made_now(folder, store, data)
         except MisuseError as error:
             raise click.UsageError(error.message) from error
         if store is None:
@@ -145,11 +177,18 @@ def command(
             tls=tls,
             settings=PlaneSettings(region=region, **msgspec.structs.asdict(rules)),
             proxies=known,
+            data=data,
+            recordings=recordings,
+            token=token,
         )
         try:
-            asyncio.run(_serve(wanted))
+            asyncio.run(_serve(wanted, secrets))
         except RsppError as error:
             raise click.ClickException(f"{error.code}: {error.message}") from error
+
+
+def logging_of(secrets: Secrets, *, lines: bool) -> Callable[[], None]:
+    return logging_to_stderr(verbose=False, quiet=False, secrets=secrets, lines=lines)
 
 
 def rules_of(file: Path | None, failover: str | None, objective: float | None) -> Rules:
@@ -191,26 +230,54 @@ def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
-def _made_now(folder: Path, store: str | None) -> tuple[str, Path]:
-    """A store, unless there is one, keys and an admin's token for as long as this process runs."""
-    url = store or f"sqlite:///{folder / 'control.db'}"
+def _made_now(folder: Path, store: str | None, data: Path | None) -> tuple[str, Path, Path]:
+    """A store, unless there is one, keys and an admin's token for as long as this process runs.
+
+    A store that is there may know principals from before, and keeps the keys that it was used with in the data folder.
+    """
     token = folder / "admin.token"
-    asyncio.run(begin(url, folder / "keys", "admin", token))
-    click.echo(f'export RSPP_TOKEN="$(cat {token})"', err=True)
-    return url, folder / "keys"
+    check_dev_store(store or "")
+    if store is None:
+        store, keys = f"sqlite:///{folder / 'control.db'}", folder / "keys"
+        asyncio.run(begin(store, keys, "admin", token))
+    else:
+        keys = folder / "keys" if data is None else data / DEV_KEYS
+        asyncio.run(_dev_admin(store, keys, token))
+    return store, keys, token
 
 
-async def _serve(wanted: Wanted) -> None:
+async def _dev_admin(store: str, keys: Path, token: Path) -> None:
+    folder_with_key(keys)
+    async with opened_plane(store, keys=keys, within=told) as plane:
+        await dev_token(plane, token)
+
+
+async def _serve(wanted: Wanted, secrets: Secrets) -> None:
+    from rspp.server.serving import served_console  # noqa: PLC0415 - `--help` needs no server
+
     sock = bound(wanted.listen)
     endpoint = address_of(sock, wanted.tls is not None)
     settings = msgspec.structs.replace(wanted.settings, endpoint=endpoint)
-    async with opened_plane(wanted.store, keys=wanted.keys, settings=settings) as plane:
-        service = Service(make_app(plane), sock, wanted.tls, wanted.proxies)
+    async with AsyncExitStack() as stack:
+        store = open_store(wanted.store, secrets)
+        stack.push_async_callback(store.close)
+        state = await stack.enter_async_context(telling(store, source=settings.name))
+        keys = None if wanted.keys is None else KeyFolder(wanted.keys)
+        plane = ControlPlane(state.store, keys=keys, secrets=secrets, settings=settings)
+        await plane.load()
+        places = await stack.enter_async_context(recorded_places(wanted.data, wanted.recordings, secrets))
+        app = await stack.enter_async_context(
+            served_console(plane, state, places, dev=wanted.token is not None)
+        )
+        service = Service(app, sock, wanted.tls, wanted.proxies)
 
         def listening(url: str) -> None:
             click.echo(
                 f"control plane on {url}, store {wanted.store.partition('?')[0]}, signing: {_signs(wanted)}"
             )
+            tell_console(url, wanted.token)
+            if wanted.token is not None:
+                click.echo(f'  export RSPP_CONTROL={url} RSPP_TOKEN="$(cat {wanted.token})"')
 
         await serve(plane, service, listening)
 
