@@ -21,6 +21,8 @@ from rspp.testing.conformance.checks import Run
 from rspp.testing.conformance.profiles import certify
 from rspp.testing.store import MemoryStore
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 Make = Callable[[Path], suite.StoreTarget]
 
 

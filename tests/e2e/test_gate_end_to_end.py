@@ -78,6 +78,7 @@ def offline_ms(data: bytes) -> list[float]:
     )
 
 
+@pytest.mark.long
 def test_gate_7_judges_real_models_by_the_raw_events_and_fails_for_an_anchor_that_is_gone_or_reversed_and_for_delay(
     models: None, tmp_path: Path
 ) -> None:

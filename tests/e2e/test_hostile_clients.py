@@ -247,6 +247,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
 # ---- the test -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_each_kind_of_hostile_client_is_closed_by_its_name_and_the_others_talk_on(
     capsys: pytest.CaptureFixture[str],

@@ -297,6 +297,7 @@ def heard(recording: Recording) -> tuple[list[int], list[int]]:
     return loud, sure
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_hundred_planted_secrets_said_and_typed_are_in_nothing_that_was_written(tmp_path: Path) -> None:
     asyncio.run(held(tmp_path))

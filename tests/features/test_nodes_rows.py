@@ -21,6 +21,8 @@ from rspp.spec.graph import GraphDefinition
 from tests.features.play import PROBED, Watched, at_ms, play, sound_of, with_node
 from tests.unit.host.stage import LOUD, QUIET, SPEC, Stage, graph_of, on_stage, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # ---- F-017: who hears the caller is a policy -------------------------------------------------------------------------
 
 SOFT = b"\x00\x10" * 320  # a voice, half as loud

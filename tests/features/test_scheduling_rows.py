@@ -23,6 +23,8 @@ from rspp.spec import compile_text
 from tests.features.play import WRITTEN, Fifo, Machine, Timed, Watched, at_ms, heard_at, nearly_all, typed
 from tests.unit.host.stage import Stage, on_stage, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # ---- F-049: admission ------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,8 @@ from rspp.sim.run import run_sessions
 from rspp.sim.scenario import draw
 from rspp.sim.session import Session, run_session
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def test_faults_are_chosen_by_class_and_by_name_in_the_order_of_the_table() -> None:
     assert chosen("none") == ()

@@ -16,6 +16,8 @@ from rspp.sim.run import Report, run_sessions
 from rspp.sim.scenario import draw
 from rspp.sim.session import Session, run_session, verify_sessions
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 class Talkative(SessionKernel):
     """A kernel that repeats the last frame of a turn that it has just stopped."""

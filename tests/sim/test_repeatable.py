@@ -14,6 +14,8 @@ from rspp.sim.run import run_sessions
 from rspp.sim.scenario import draw
 from rspp.sim.session import run_session
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SESSIONS = 6
 
 
@@ -70,6 +72,7 @@ def test_the_report_has_the_keys_that_were_promised() -> None:
     assert report["violations"] == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_hundred_sessions_are_the_same_over_one_and_two_processes() -> None:
     one, two = run_sessions(11, range(100)), run_sessions(11, range(100), procs=2)

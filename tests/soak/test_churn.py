@@ -16,7 +16,7 @@ from rspp.cli.bench_talk import pipeline, registry
 from rspp.client import Client
 from rspp.host.host import Host
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 SESSIONS = 1_000
 SOCKETS = 240
