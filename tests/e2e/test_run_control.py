@@ -19,6 +19,7 @@ import pytest
 from rspp.adapters.stores.sqlite import SqliteStore
 from rspp.cli.control.init import begin
 from rspp.client import Call, Client, ConnectionLost
+from rspp.contract.wire import Caption
 from rspp.control.authority.members import GONE, member_of
 from rspp.control.names import MEMBERS
 
@@ -67,18 +68,20 @@ class Embedded:
         return self.process.returncode, said.decode()
 
 
-async def started(spec: Path, data: Path, *more: str) -> Process:
+async def started(spec: Path, data: Path, *more: str, way: str = "--control") -> Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", START, "run", str(spec), "--data", str(data)),
-        *("--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", *more),
+        *("--listen", "127.0.0.1:0", way, "127.0.0.1:0", *more),
         stdout=PIPE,
         stderr=PIPE,
     )
 
 
 @asynccontextmanager
-async def embedded(spec: Path, data: Path, *more: str, token: Path | None = None) -> AsyncIterator[Embedded]:
-    process = await started(spec, data, *more)
+async def embedded(
+    spec: Path, data: Path, *more: str, token: Path | None = None, way: str = "--control"
+) -> AsyncIterator[Embedded]:
+    process = await started(spec, data, *more, way=way)
     assert process.stdout is not None
     said = ""
     it: Embedded | None = None
@@ -244,5 +247,29 @@ def test_with_keys_a_caller_needs_a_route_token_and_an_edited_version_is_refused
         assert process.returncode == 1
         assert "version_exists" in said
         assert "Give the file a new `version`" in said
+
+    asyncio.run(main())
+
+
+def test_with_console_nothing_is_published_for_good_and_a_file_may_be_edited_as_one_likes(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        spec, data = tmp_path / "desk.yaml", tmp_path / "data"
+        for words in ("This is it.", "This is something else."):
+            text = SPEC.format(version=OLD).replace(f"This is {OLD}.", words)
+            spec.write_text(text)
+            async with embedded(spec, data, way="--console") as it:
+                page = await it.http.get("/")
+                assert "text/html" in page.headers["content-type"]
+                async with Client.connect(it.calls, tenant="t1") as call:
+                    call.say("hello")
+                    await call.until(
+                        lambda event, words=words: isinstance(event, Caption) and words in event.text  # type: ignore[misc]
+                    )
+                    await call.hang_up()
+                it.process.send_signal(signal.SIGTERM)
+                assert (await it.over())[0] == 0
+        assert not (data / "control.db").exists()
 
     asyncio.run(main())

@@ -142,7 +142,7 @@ def command(
     turn with its stages. With --listen it serves WebSocket calls and a page for the microphone until SIGTERM.
     Every call is recorded (see --record-level), so that it can be looked at and replayed.
 
-    With --listen --control the process is its own control plane as well: the pipeline is published, versions are rolled
+    With --listen --console the operator's page is served beside the calls. With --listen --control the process is its own control plane as well: the pipeline is published, versions are rolled
     out and back, quotas and policies hold, over REST and `rspp control`. Without --keys for this machine alone.
 
     \b
@@ -150,12 +150,15 @@ def command(
         rspp run examples/voice-assistant.yaml --wav question.wav --out answer.wav
         rspp run pipeline.yaml --wav question.wav --interrupt stop.wav@1500 --json
         rspp run pipeline.yaml --listen 0.0.0.0:8080
+        rspp run pipeline.yaml --listen --console
         rspp run pipeline.yaml --listen --control
     """
     if bool(wavs) == (listen is not None):
         raise click.UsageError("Say --wav FILE for one call from a recording, or --listen to take calls.")
     if given is not None and listen is None:
-        raise click.UsageError("--control is for --listen: a call from a recording needs no control plane.")
+        raise click.UsageError(
+            "--control and --console are for --listen: a call from a recording needs no control plane."
+        )
     wanted = controlled(given, listen, choice, token=token, layers=layers) if given and listen else None
     if record is not None and not choice.on:
         raise click.UsageError("--record writes a copy of a recording, and --record-level off makes none.")

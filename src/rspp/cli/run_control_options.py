@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
 
 import click
@@ -50,11 +51,12 @@ class Controlled(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def control_options(command: Command) -> Command:
-    """`--control` and what belongs to it: given to the command as one `given`, None without `--control`."""
+    """`--control` and what belongs to it: given to the command as one `given`, None without `--control` or `--console`."""
 
     def wrapped(
         *arguments: Any,
         control: str | None,
+        console: str | None,
         store: str | None,
         keys: Path | None,
         region: str,
@@ -65,6 +67,8 @@ def control_options(command: Command) -> Command:
         **more: Any,
     ) -> Any:
         given = None
+        if console is not None:
+            control, store = _scratch(console, control, store)
         if control is not None:
             given = Given(
                 listen=control,
@@ -96,6 +100,13 @@ _OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
         help=f"Be control plane, worker and store in one: its REST API and the console there, else at {LISTEN}.",
     ),
     click.option(
+        "--console",
+        is_flag=False,
+        flag_value=LISTEN,
+        metavar="[HOST:PORT]",
+        help="The console there, and nothing published for good: --control over a store that goes with the process.",
+    ),
+    click.option(
         "--store",
         envvar="RSPP_STORE",
         metavar="URL",
@@ -121,6 +132,18 @@ _OPTIONS: Final[tuple[Callable[[Any], Any], ...]] = (
     click.option("--tls-key", type=_FILE, help="Its key."),
     click.option("--behind-proxy", is_flag=True, help="With --control: a proxy in front does TLS."),
 )
+
+
+def _scratch(console: str, control: str | None, store: str | None) -> tuple[str, str]:
+    """Where the console listens, and a store that is gone when the command is over."""
+    context = click.get_current_context()
+    stored = context.get_parameter_source("store") is click.core.ParameterSource.COMMANDLINE
+    if control is not None or (store is not None and stored):
+        raise click.UsageError(
+            "--console has a store of its own; to keep what is published, say --control alone."
+        )
+    folder = context.with_resource(TemporaryDirectory(prefix="rspp-console-"))
+    return console, f"sqlite:///{Path(folder) / STORE_FILE}"
 
 
 def _is_not_given(*names: str) -> None:

@@ -147,7 +147,7 @@ def tell(transport: WebSocketTransport, pipeline: Pipeline) -> None:
     web = transport.url.replace("ws", "http", 1).removesuffix(transport.settings.path)
     click.echo(f"{pipeline.graph.ref} takes calls at {transport.url}")
     click.echo(f"talk to it at {web}/   (Ctrl+C ends it)")
-    click.echo("what is going on, live, on a page: add --control")
+    click.echo("what is going on, live, on a page: add --console")
 
 
 def signals() -> asyncio.Queue[int]:

@@ -92,7 +92,7 @@ def test_what_does_not_go_together_is_wrong_usage(spec: Path, more: tuple[str, .
 def test_a_call_from_a_recording_needs_no_control_plane(spec: Path) -> None:
     result = run("run", spec, "--wav", spec, "--control")
     assert result.exit_code == 2
-    assert "--control is for --listen" in result.output
+    assert "for --listen" in result.output
 
 
 def test_half_a_certificate_is_wrong_usage(spec: Path) -> None:
@@ -199,3 +199,10 @@ def edit(file: Path, content: str) -> None:
     before = file.stat().st_mtime_ns
     file.write_text(content)
     os.utime(file, ns=(before + 1_000_000_000, before + 1_000_000_000))
+
+
+@pytest.mark.parametrize("more", [("--control",), ("--store", "sqlite:///kept.db")])
+def test_a_console_has_a_store_of_its_own(spec: Path, more: tuple[str, ...]) -> None:
+    result = run("run", spec, "--listen", "127.0.0.1:0", *more, "--console", "127.0.0.1:0")
+    assert result.exit_code == 2
+    assert "--console has a store of its own" in result.output
