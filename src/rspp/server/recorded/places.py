@@ -6,6 +6,7 @@ A folder in which nothing was ever recorded is looked at without making a file i
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -18,12 +19,25 @@ from rspp.testing.store import MemoryStore
 from rspp.timeline.access import AccessPolicy, load
 from rspp.timeline.catalogue import Catalogued
 from rspp.timeline.library import Found, Library
+from rspp.timeline.prices import Prices, read_prices
 from rspp.timeline.segments import is_alive
+
+log = logging.getLogger("rspp.server.recorded")
 
 STORE_FILE: Final = "store.db"
 POLICY_FILE: Final = "access.yaml"
+PRICES_FILE: Final = "prices.yaml"
 # Whoever exports a running session does so every 30 s; of one that was silent for longer nobody says that it goes on.
 SILENT_MS_MAX: Final = 90_000
+
+
+def _seen(path: Path) -> tuple[int, int] | None:
+    """When the file was changed and how large it is; None where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -49,6 +63,7 @@ class Places:
         self._given = None if store is None else Library(store, data)
         self._local = None if store is not None or data is None else Library(MemoryStore(), data)
         self._policy: tuple[tuple[int, int], AccessPolicy] | None = None
+        self._prices: tuple[tuple[int, int], Prices | None] | None = None
 
     def libraries(self) -> list[Library]:
         """Those that there are now."""
@@ -87,15 +102,27 @@ class Places:
         )
 
     def _read_policy(self, path: Path) -> AccessPolicy | None:
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
+        seen = _seen(path)
+        if seen is None:
             return None
-        seen = (stat.st_mtime_ns, stat.st_size)
         if self._policy is None or self._policy[0] != seen:
             self._policy = None  # until the new one is read there is none, and that is an error, not a grant
             self._policy = (seen, load(path))
         return self._policy[1]
+
+    def prices(self) -> Prices | None:
+        """What providers cost, by the folder's own table, read anew when it has changed. One that cannot be read is none."""
+        path = None if self.data is None else self.data / PRICES_FILE
+        seen = None if path is None else _seen(path)
+        if path is None or seen is None:
+            return None
+        if self._prices is None or self._prices[0] != seen:
+            try:
+                self._prices = (seen, read_prices(path))
+            except RsppError as error:
+                log.warning("no cost is told: %s", error)
+                self._prices = (seen, None)
+        return self._prices[1]
 
     async def close(self) -> None:
         """Close the folder's own store; whoever gave another one closes it."""

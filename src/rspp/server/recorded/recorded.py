@@ -80,14 +80,16 @@ class Recorded:
         rows: Rows,
         *,
         children: Children | None = None,
-        prices: Callable[[], Prices | None] = lambda: None,
+        prices: Callable[[], Prices | None] | None = None,
         meters: Callable[[], Reading | None] = lambda: None,
     ) -> None:
-        """`prices` is the table that a session's cost is estimated by; `meters` those of calls that this process serves itself."""
+        """`prices` is the table that a session's cost is estimated by, or else that of the data folder; `meters` those of calls
+        that this process serves itself.
+        """
         self.plane, self.places = plane, places
         self._rows = rows
         self.children = children or Children()
-        self.shelf = Shelf(self.children, plane.clock, prices)
+        self.shelf = Shelf(self.children, plane.clock, prices or places.prices)
         self._looks = Looks(plane.audit, plane.clock, places.policy)
         self._listing = Listing(places, plane.clock)
         self._pipelines = Pipelines(plane)

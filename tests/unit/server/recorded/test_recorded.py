@@ -379,3 +379,26 @@ def test_a_look_that_cannot_be_put_on_record_is_no_look(
             assert again.turns
 
     readers.play(main())
+
+
+PRICES = "{currency: EUR, prices: {llm-a: {per_call: 2.0}, llm-b: {per_call: 2.0}}}"
+
+
+@pytest.mark.parametrize(("table", "priced"), [(None, False), (PRICES, True), ("prices: [no table]", False)])
+def test_a_session_costs_what_the_folders_own_table_says(
+    readers: Readers, tmp_path: Path, table: str | None, priced: bool
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path, readers.children) as it:
+            await shelve(it.data, scripted())
+            if table is not None:
+                (it.data / "prices.yaml").write_text(table)
+            seen = await it.recorded.session(OPERATOR, TENANT, SESSION)
+            assert seen is not None
+            assert isinstance(seen.summary, dict)
+            cost = seen.summary["cost"]
+            assert (cost is not None) is priced
+            if priced:
+                assert (cost["currency"], cost["total"] > 0) == ("EUR", True)
+
+    readers.play(main())
