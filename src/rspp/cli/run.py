@@ -142,8 +142,9 @@ def command(
     turn with its stages. With --listen it serves WebSocket calls and a page for the microphone until SIGTERM.
     Every call is recorded (see --record-level), so that it can be looked at and replayed.
 
-    With --listen --console the operator's page is served beside the calls. With --listen --control the process is its own control plane as well: the pipeline is published, versions are rolled
-    out and back, quotas and policies hold, over REST and `rspp control`. Without --keys for this machine alone.
+    With --listen --console the operator's page is served beside the calls. With --listen --control the process is its own
+    control plane as well: the pipeline is published, versions are rolled out and back, quotas and policies hold, over REST
+    and `rspp control`. Without --keys for this machine alone.
 
     \b
     Examples:
