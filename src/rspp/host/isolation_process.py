@@ -41,6 +41,7 @@ class Process(asyncio.SubprocessProtocol):
         self._slot: Slot | None = None
         self._transport: asyncio.SubprocessTransport | None = None
         self._received = bytearray()
+        self._held = False
         self._doomed = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -78,11 +79,14 @@ class Process(asyncio.SubprocessProtocol):
             pipe.write(frame)
 
     def throttle(self, on: bool) -> None:
+        """Nothing more is heard from it at once: what the loop has read already waits here, and is one read at most."""
         if self._transport is not None and not self._doomed:
             pipe = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(1))
+            self._held = on
             if on:
                 pipe.pause_reading()
             else:
+                self._loop.call_soon(self._cut)
                 pipe.resume_reading()
 
     def stop(self) -> None:
@@ -113,8 +117,11 @@ class Process(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._received += data
+        self._cut()
+
+    def _cut(self) -> None:
         received = self._received
-        while len(received) >= LENGTH.size and not self._doomed:
+        while len(received) >= LENGTH.size and not self._held and not self._doomed:
             length = LENGTH.unpack_from(received)[0]
             if length > FRAME_BYTES_MAX:
                 self._break()

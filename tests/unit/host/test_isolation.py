@@ -67,6 +67,8 @@ class Any:
         if word == "poll":
             while not ctx.cancelled: time.sleep(0.001)
             ctx.emit("out", Text("said after the cancel"))
+        if word == "many":
+            for number in range(30): ctx.emit("out", Text(str(number)))
         if word == "environment": ctx.emit("out", Text(" ".join(sorted(os.environ))))
         if word == "token": ctx.emit("out", Text(str(event.scope.lease_token)))
         ctx.metric("seen", len(self.seen))
@@ -513,3 +515,25 @@ def test_a_built_in_node_that_a_spec_isolates_runs_as_the_compiler_wrote_it() ->
         assert said == ["One. Two."]
 
     asyncio.run(main())
+
+
+def test_a_throttled_call_says_nothing_more_even_of_what_was_read_already(run: Callable[..., None]) -> None:
+    async def main(bench: Bench) -> None:
+        ear, call = bench.ask("many")
+        heard, throttled = ear.produce, asyncio.Event()
+
+        def throttle_at_the_first(payload: Audio | Text | Sample | Note, port: str | None = None) -> None:
+            heard(payload, port)
+            if len(ear.given) == 1:
+                call.throttle(True)
+                throttled.set()
+
+        ear.produce = throttle_at_the_first  # type: ignore[method-assign]
+        await asyncio.wait_for(throttled.wait(), 20)
+        await asyncio.sleep(0.05)  # time enough for all the rest, if it were let through
+        assert ear.texts == ["0"]
+        call.throttle(False)
+        assert await ear.outcome() == "finished"
+        assert ear.texts[:30] == [str(number) for number in range(30)]
+
+    run(main)
