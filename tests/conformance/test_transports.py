@@ -12,6 +12,8 @@ from rspp.testing.conformance import transport as suite
 from rspp.testing.conformance.profiles import certify
 from tests.conformance.peers import loopback, websocket
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # What a caller without a line cannot do.
 WITHOUT_A_LINE = {
     "takes a caller back into its session",

@@ -12,6 +12,8 @@ import yaml  # type: ignore[import-untyped]
 from tools import validate_deploy
 from tools.validate_deploy import Object, faults_of, plain, rendered, values_files
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 @pytest.fixture(scope="module")
 def objects() -> list[Object]:

@@ -43,6 +43,8 @@ from rspp.timeline.prices import Prices, ProviderPrice
 from tests.features.play import WRITTEN, Machine, Timed, nearly_all, typed
 from tests.unit.host.stage import Caller, Stage, VirtualClock, bootstrap_of, on_stage
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # Who is over a quota that degrades is answered in writing only.
 SPOKEN = compile_text("""
 pipeline: spoken

@@ -21,6 +21,8 @@ from rspp.spec.graph import GraphDefinition
 from tests.features.play import WRITTEN, typed
 from tests.unit.host.stage import Caller, bootstrap_of, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 WINDOW_MS = 900
 
 

@@ -25,6 +25,8 @@ from rspp.spec.catalog import NODE_TYPES
 from tests.e2e.test_local_models import say
 from tests.unit.host.stage import Stage, on_stage, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "rspp"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

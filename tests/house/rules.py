@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 60
@@ -45,10 +46,16 @@ ORDERED_READERS = frozenset(
 Rule = Callable[[str], list[str]]
 
 
+@lru_cache(maxsize=2_000)
+def parsed(source: str) -> ast.Module:
+    """Each file is read once, however many rules look at it; none of them changes what it reads."""
+    return ast.parse(source)
+
+
 def banned_imports(source: str) -> list[str]:
     """Unlike import-linter this also names the line, and sees an import that only types need."""
     faults = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -64,7 +71,7 @@ def coroutines(source: str) -> list[str]:
     """What decides never waits."""
     return [
         f"line {node.lineno}: waits"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith | ast.Await)
     ]
 
@@ -72,7 +79,7 @@ def coroutines(source: str) -> list[str]:
 def unstable_calls(source: str) -> list[str]:
     return [
         f"line {node.lineno}: calls {name}(): {BANNED_CALLS[name]}"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Call) and (name := _name(node.func)) in BANNED_CALLS
     ]
 
@@ -80,7 +87,7 @@ def unstable_calls(source: str) -> list[str]:
 def set_iteration(source: str) -> list[str]:
     """The order of a set of strings depends on PYTHONHASHSEED; sort it first."""
     faults = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         read: list[ast.expr] = []
         if isinstance(node, ast.For | ast.comprehension):
             read = [node.iter]
@@ -99,7 +106,7 @@ def unbounded_deques(source: str) -> list[str]:
     lines = source.splitlines()
     return [
         f"line {node.lineno}: a deque without maxlen and without a `# bounded:` comment"
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parsed(source))
         if isinstance(node, ast.Call)
         and _last_name(node.func) == "deque"
         and len(node.args) < 2
@@ -113,7 +120,7 @@ def module_state(source: str) -> list[str]:
 
     `global` is refused everywhere.
     """
-    tree = ast.parse(source)
+    tree = parsed(source)
     faults = [f"line {node.lineno}: global" for node in ast.walk(tree) if isinstance(node, ast.Global)]
     for node in tree.body:
         if isinstance(node, ast.Assign):
@@ -135,13 +142,13 @@ def module_state(source: str) -> list[str]:
 
 def long_file(source: str) -> list[str]:
     """Docstrings and tables are not counted: they are read, not followed."""
-    count = len(source.splitlines()) - _uncounted(ast.parse(source))
+    count = len(source.splitlines()) - _uncounted(parsed(source))
     return [f"line 1: {count} lines, more than {FILE_LINES_MAX}"] if count > FILE_LINES_MAX else []
 
 
 def long_functions(source: str) -> list[str]:
     faults = []
-    for node in _functions(ast.parse(source)):
+    for node in _functions(parsed(source)):
         count = (node.end_lineno or node.lineno) - node.lineno + 1 - _docstring_lines(node)
         if count > FUNCTION_LINES_MAX:
             faults.append(

@@ -25,6 +25,8 @@ from rspp.kernel import inputs as i
 from tests.unit.adapters.stores.nats.relay import Relay
 from tests.unit.adapters.transports.websocket.given import FakeDoor, FakeSeat, eventually, quick
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SOUND = bytes(640)
 QUICK = Patience(first_ms=10, most_ms=40, away_ms_max=2_000, connect_ms=1_000)
 

@@ -36,6 +36,8 @@ from rspp.timeline.redaction.forms import without_secrets
 from rspp.timeline.redaction.keywords import names_a_secret
 from tests.unit.host.stage import Stage, on_stage, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SECRET = "hunter2-is-not-a-good-one"
 clean = Secrets({"KEY": SECRET})
 clean.resolve("env://KEY")

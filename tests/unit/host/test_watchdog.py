@@ -25,6 +25,8 @@ from rspp.host.watchdog import (
     _raise_in,
 )
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 DEADLINE_S = 20.0
 # Small, so that the tests are quick; large against the pauses of a busy machine where a false blame would fail one.
 BLOCKED_MS, BREAK_MS, LOOK_MS = 60, 120, 5

@@ -18,6 +18,8 @@ from rspp.testing.conformance import provider
 from rspp.testing.conformance.checks import Check, parametrize, verify
 from rspp.testing.conformance.trial import usual
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 class Line:
     """What a coroutine provider sees of its call."""

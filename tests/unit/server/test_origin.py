@@ -15,6 +15,8 @@ from rspp.server.origin import is_own_page
 from tests.unit.server.given_console import console, served
 from tests.unit.server.live.test_sockets import QUICK, Console
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 OWN = [
     {},
     {"host": "c.example:8700"},

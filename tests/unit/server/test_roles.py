@@ -15,6 +15,8 @@ from tests.unit.control.published import spec_text
 from tests.unit.server.given import ROOT, World, world
 from tests.unit.server.walk import MISSING, OTHER, OWN, Route, planted, routes_of, send, values
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 BY_NAME = {one.name: one for one in OPERATIONS}
 
 

@@ -18,6 +18,8 @@ from rspp.testing.conformance import async_node as node_suite
 from rspp.testing.conformance import provider as suite
 from rspp.testing.conformance.trial import Trial, usual
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 STOPS = {
     "acknowledges a hard cancel once, and is silent",
     "acknowledges a soft cancel once, and is silent",

@@ -15,6 +15,8 @@ from rspp.kernel.inputs import Input
 from rspp.testing.clock import ManualClock, run_virtual
 from rspp.testing.conformance import clock, inference, recorder, run_suite
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # ---- clocks ---------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,8 @@ from rspp.timeline.view.seen import Seen, see
 from tests.unit.timeline.calls import replayed, simulated, simulated_bytes
 from tests.unit.timeline.scripted import scripted_bytes
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 # ---- out -------------------------------------------------------------------------------------------------------------
 
 

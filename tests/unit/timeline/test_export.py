@@ -24,6 +24,8 @@ from rspp.timeline.spool import Spool, SpoolSettings
 from tests.unit.timeline.calls import simulated_bytes
 from tests.unit.timeline.spooled import QUICK, SMALL, Moody, exporting, fill, frames, opened, renamed
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def call(session_id: str = "s", seed: int = 7) -> bytes:
     return renamed(simulated_bytes(seed), session_id)

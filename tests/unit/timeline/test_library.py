@@ -26,6 +26,8 @@ from rspp.timeline.spool import Spool, SpoolSettings
 from tests.unit.timeline.calls import replayed, simulated_bytes
 from tests.unit.timeline.spooled import SMALL, Moody, exporting, fill, frames, opened, renamed
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 ME = Asker(tenant_id="t", principal_id="os:me", role="operator", purpose="debug")
 
 

@@ -30,6 +30,8 @@ from rspp.kernel.snapshot import Snapshot
 from rspp.testing.store import MemoryStore
 from tests.unit.control.published import Plane, points_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 REDACT = {
     "id": "redact",
     "at": "after llm",

@@ -38,6 +38,8 @@ from rspp.host.secrets import Secrets
 from rspp.kernel import inputs as i
 from tests.unit.host.stage import SPEC, Caller, VirtualClock, bootstrap_of, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 ENDPOINT = "ws://here"
 
 

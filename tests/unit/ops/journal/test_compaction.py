@@ -29,6 +29,8 @@ from tests.unit.ops.journal.made import (
     journal,
 )
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 PAGES = 6
 # Of what is kept, beside its records.
 BESIDE_BYTES = 256

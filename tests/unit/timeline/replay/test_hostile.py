@@ -20,6 +20,8 @@ from rspp.timeline.replay.recorded_calls import calls_of
 from tests.unit.timeline.calls import simulated_bytes
 from tests.unit.timeline.replay.altered import Change, changed, read, replace, with_items
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def compared(data: bytes) -> Comparison:
     run = ExactRun(read(data), factories(), Mode(outputs=Outputs.RE_SIMULATE))

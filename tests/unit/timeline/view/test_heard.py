@@ -10,6 +10,8 @@ from rspp.timeline.records import unframe
 from rspp.timeline.view.seen import see
 from tests.unit.timeline.tones import sounding_bytes
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def recorded(session: int) -> Recording:
     return assemble([unframe(sounding_bytes(7, session))])

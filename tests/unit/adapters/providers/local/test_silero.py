@@ -24,6 +24,8 @@ from rspp.media.resample import resample
 from rspp.testing.conformance.attempt import Heard, event_of
 from tests.unit.adapters.providers.local.driving import Say, attempt, ended, frames, opened, silence
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SENTENCES = ("Hello there, can you tell me what time it is?", "My order has not come yet.", "No, thank you.")
 
 

@@ -29,6 +29,8 @@ from tests.unit.adapters.providers.openai_compatible.server import (
     serving,
 )
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 KEY = "sk-planted-4711"
 INFRA = OutcomeClass.INFRASTRUCTURE_FAILURE
 

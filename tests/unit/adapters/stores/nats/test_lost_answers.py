@@ -13,6 +13,8 @@ from rspp.host.ports import Store
 from tests.unit.adapters.stores.nats.conftest import Server, until
 from tests.unit.adapters.stores.nats.relay import Relay
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def door(server: Server, delay_s: float = 0.0) -> Relay:
     return Relay(server.cluster.nodes[0].port, delay_s)

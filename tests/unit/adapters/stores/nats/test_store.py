@@ -18,6 +18,8 @@ from rspp.testing.cluster import NatsCluster
 from rspp.testing.cluster_files import PAYLOAD_BYTES_MAX, free_ports
 from tests.unit.adapters.stores.nats.conftest import Server, until
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def test_what_is_over_is_not_replaced_though_the_server_still_has_it(server: Server) -> None:
     async def main() -> None:

@@ -20,6 +20,8 @@ from rspp.contract.wire import CloseCode, encode_header
 from rspp.kernel import inputs as i
 from tests.unit.adapters.transports.websocket.given import FakeDoor, eventually, quick, raw, serving
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 HELLO = b'{"type":"hello","tenant":"t"}'
 PING = b'{"type":"ping"}'
 TEXT, BINARY, CONTINUATION, CLOSE = 1, 2, 0, 8

@@ -30,6 +30,8 @@ from rspp.kernel import inputs as i
 from rspp.media.opus import OpusEncoder, opus_available
 from tests.unit.adapters.transports.websocket.given import HELLO, Raw, eventually, quick, raw, serving
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 SOUND = bytes(640)
 
 

@@ -24,6 +24,8 @@ from rspp.media.wav import Sound, read_wav, write_wav
 from tests.unit.adapters.transports.websocket.given import eventually, quick
 from tests.unit.host.stage import LOUD, graph_of, registry_of
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 TONE = (12_000 * np.sin(2 * np.pi * 440 * np.arange(9_600) / 16_000)).astype("<i2").tobytes()
 LONG = """
 provider_settings:
