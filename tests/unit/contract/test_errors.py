@@ -32,13 +32,14 @@ TAKES_A_CODE = {
     "MisuseError",
     "InvariantBreach",
     "LimitReached",
+    "ManifestError",
     "PeerFault",
     "Refusal",
     "Refused",
     "refuse",
 }
 # A spec's problems have codes of their own; the testing kit plays strangers, who have theirs.
-ROOMS_OF_CODES = ("adapters", "client", "cli", "contract", "host", "kernel", "media", "nodes")
+ROOMS_OF_CODES = ("adapters", "client", "cli", "contract", "host", "kernel", "manifest", "media", "nodes")
 
 
 def codes_in(source: str) -> Iterator[str]:
