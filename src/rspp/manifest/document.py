@@ -205,4 +205,7 @@ class ValReport(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     verdict: str  # pass or fail
     checks: tuple[ValCheck, ...] = ()
+    # The step's run_id: sessions and steps of one name come again, in another folder or on another day, and this does not.
+    # A report that leaves it out is taken for one of this step.
+    run: str = ""
     schema: str = "rspp-val-report-v1"

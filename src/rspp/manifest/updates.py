@@ -37,15 +37,19 @@ class StepBegun(Update, frozen=True, kw_only=True, tag="step"):
     token: str = ""
     folder: str = ""
     file: str = ""
-    step: str = ""  # else the next number
+    step: str = ""  # a name that no step of this session had; else the next number
 
 
 class Routed(Update, frozen=True, kw_only=True, tag="route"):
+    """What the step must do; said once, also where nothing in particular is asked for. It opens the ledgers."""
+
     place: ClassVar[int] = 2
     routing: Routing
 
 
 class RoleTold(Update, frozen=True, kw_only=True, tag="role"):
+    """What became of a role. Each of `outputs` is a file, as PATH#sha256=HEX, or the name of an output of OUTPUT_LEDGER."""
+
     place: ClassVar[int] = 3
     role: str
     status: Ran
@@ -54,6 +58,8 @@ class RoleTold(Update, frozen=True, kw_only=True, tag="role"):
 
 
 class EngineTold(Update, frozen=True, kw_only=True, tag="engine"):
+    """What became of an engine or a validator; `outputs` as for a role."""
+
     place: ClassVar[int] = 3
     key: str
     status: Ran
@@ -71,7 +77,10 @@ class OutputTold(Update, frozen=True, kw_only=True, tag="output"):
 
 
 class Resulted(Update, frozen=True, kw_only=True, tag="result"):
-    """How the step ended. PASS needs its proofs, the others at least one requirement."""
+    """How the step ended. PASS needs its proofs and a target with a GOAL, the others at least one requirement.
+
+    `changed` names files from the manifest's folder, never from the disk's root.
+    """
 
     place: ClassVar[int] = 4
     status: StepStatus
