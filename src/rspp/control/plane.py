@@ -40,6 +40,7 @@ from rspp.control.fleet.residency_guard import ResidencyView
 from rspp.control.fleet.routing import RoutingPolicy
 from rspp.control.fleet.routing_view import RoutingView
 from rspp.control.fleet.sessions import Sessions
+from rspp.control.identity import Identity
 from rspp.control.intake.limits import Limits
 from rspp.control.names import CONFIG, HEALTH, MEMBERS
 from rspp.control.objectives.budget_watch import BudgetWatch
@@ -114,6 +115,7 @@ class ControlPlane:
         self.meters = Meters()
         self.audit = Audit(store, self.member_id, self.clock)
         self.strangers = Strangers(self.audit, self.clock)
+        self.identity = Identity(store)
         self.registry = Registry(store, wall_ms=wall_ms, points=points)
         self.rollouts = Rollouts(store, wall_ms=wall_ms)
         self.policies = Policies(store, POLICY, wall_ms=wall_ms, points=points)

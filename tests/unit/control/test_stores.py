@@ -11,7 +11,8 @@ import pytest
 from rspp.adapters.stores.nats import NatsStore
 from rspp.adapters.stores.sqlite import SqliteStore
 from rspp.contract.errors import MisuseError
-from rspp.control.stores import _servers, open_store
+from rspp.control.stores import open_store
+from rspp.control.stores_nats import _servers
 from rspp.host.secrets import Secrets
 
 WORD = "hunter2-hunter2"

@@ -61,7 +61,7 @@ def ask(whom: Whom, operation: Operation, fields: Mapping[str, Any]) -> Any:
     try:
         if whom.store is not None:
             return asyncio.run(_of_store(whom, whom.store, operation, fields))
-        return _of_server(whom, operation, fields)
+        return asked_of_server(whom, operation, fields)
     except RsppError as error:
         raise click.ClickException(worded(error)) from error
 
@@ -93,7 +93,8 @@ async def _of_store(whom: Whom, url: str, operation: Operation, fields: Mapping[
     return msgspec.to_builtins(answer)
 
 
-def _of_server(whom: Whom, operation: Operation, fields: Mapping[str, Any]) -> Any:
+def asked_of_server(whom: Whom, operation: Operation, fields: Mapping[str, Any]) -> Any:
+    """What the server answers to the operation, as plain data; raises the `RsppError` that it answers."""
     path = operation.path
     for name in operation.path_fields:
         path = path.replace(f"{{{name}}}", quote(str(fields[name]), safe=""))
@@ -107,6 +108,10 @@ def request(whom: Whom, method: str, path: str, fields: Mapping[str, Any]) -> An
     if not url:
         raise click.UsageError(
             f"Say which control plane: --server URL or ${SERVER_VARIABLE}; or --store URL to work on its store directly."
+        )
+    if "@" in urlsplit(url).netloc:
+        raise click.UsageError(
+            "The control plane's address holds a password or a name: leave that out, and say --token."
         )
     headers = {"authorization": f"Bearer {_token(whom, url)}"}
     said: dict[str, Any] = {"params": fields} if method == "GET" else {"json": fields}

@@ -33,6 +33,7 @@ PUBLISHED: Final = "<published>"
 FINGERPRINT: Final = "fingerprint"
 RELEASE: Final = "release"
 SCHEMA: Final = "schema"
+REASON: Final = "reason"
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -105,6 +106,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     release: str
     schema: str
+    reason: str = ""
     warnings: tuple[Problem, ...] = ()
 
     @property
@@ -126,6 +128,7 @@ def published_of(document: Document) -> Published:
         fingerprint=document.facts[FINGERPRINT],
         release=document.facts[RELEASE],
         schema=document.facts[SCHEMA],
+        reason=document.facts.get(REASON, ""),
     )
 
 
@@ -160,8 +163,11 @@ class Registry:
         self._points = points
         self._catalog = catalog
 
-    async def publish(self, text: str, author: str) -> Published:
-        """Check a spec and keep it under its own name and version; raises SpecRefused with all problems."""
+    async def publish(self, text: str, author: str, reason: str = "") -> Published:
+        """Check a spec and keep it under its own name and version; raises SpecRefused with all problems.
+
+        Said again, what is kept is what was said first, the author and the reason too.
+        """
         loaded = await self._compiled(text, PUBLISHED)
         graph = loaded.graph
         held = [] if loaded.spec is None else literals.in_metadata(loaded.spec, text, PUBLISHED)
@@ -176,7 +182,12 @@ class Registry:
             graph.version,
             text,
             author=author,
-            facts={FINGERPRINT: graph.fingerprint, RELEASE: rspp.__version__, SCHEMA: CORE_SCHEMA_VERSION},
+            facts={
+                FINGERPRINT: graph.fingerprint,
+                RELEASE: rspp.__version__,
+                SCHEMA: CORE_SCHEMA_VERSION,
+                **({REASON: reason} if reason else {}),
+            },
         )
         warnings = (*loaded.problems, *literals.elsewhere(text, PUBLISHED))
         return msgspec.structs.replace(published_of(document), warnings=warnings)

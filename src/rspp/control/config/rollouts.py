@@ -147,15 +147,16 @@ class Rollouts:
         *,
         author: str,
         reason: str = "",
+        number: int | None = None,
     ) -> Record:
-        """Apply one of the changes of `rspp.control.config.rollout`."""
+        """Apply one of the changes of `rspp.control.config.rollout`; with `number` only to a rollout of so many changes."""
 
         def next_of(now: Rollout | None) -> Rollout:
             if now is None:
                 raise PeerFault("rollout_missing", f"nothing of {pipeline} is rolled out")
             return change(now)
 
-        return await self._change(pipeline, what, next_of, author, reason)
+        return await self._change(pipeline, what, next_of, author, reason, number)
 
     async def govern(self, pipeline: str, *, burned: bool, reason: str) -> Record:
         """Freeze or free as the error budget has it."""
@@ -165,7 +166,13 @@ class Rollouts:
         )
 
     async def _change(
-        self, pipeline: str, what: str, change: Callable[[Rollout | None], Rollout], author: str, reason: str
+        self,
+        pipeline: str,
+        what: str,
+        change: Callable[[Rollout | None], Rollout],
+        author: str,
+        reason: str,
+        number: int | None = None,
     ) -> Record:
         if not author or max(len(author), len(reason)) > WORDS_MAX:
             raise MisuseError(
@@ -175,6 +182,9 @@ class Rollouts:
         for _ in range(TRIES_MAX):
             entry = await self._store.get(CONFIG, where)
             now = record_of(entry) if entry is not None else None
+            if now is not None and number not in (None, now.number):
+                message = f"the rollout of {pipeline} was changed meanwhile: look at it again"
+                raise MisuseError("rollout_changed", message, "number")
             wanted = change(now.rollout if now is not None else None)
             if now is not None and wanted == now.rollout:
                 return now

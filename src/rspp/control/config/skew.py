@@ -31,7 +31,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class SkewPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The combinations that are allowed, each of them tested; `version` is the list's own."""
+    """The combinations that are allowed; `version` is the list's own."""
 
     version: str
     allowed: tuple[Versions, ...]
@@ -65,8 +65,22 @@ def window(releases: tuple[str, ...], schemas: tuple[str, ...], version: str) ->
     return SkewPolicy(version=version, allowed=tuple(allowed))
 
 
-# This build and nothing else: there is no earlier release. The next one adds a row to each.
-POLICY: Final = window((minor_of(rspp.__version__),), SUPPORTED_SCHEMA_VERSIONS, "v1")
+def around(release: str, schemas: tuple[str, ...], version: str) -> SkewPolicy:
+    """This release with itself and with the minor before and after it, so that a fleet can be renewed piece by piece.
+
+    The one after is not known yet. What the two write for each other must keep its shape as long as the schema is the same
+    (a test holds every record of the store to that), and the later one has a list too: where it cannot go with this one it
+    refuses by itself. A new major goes with none before it.
+    """
+    mine = minor_of(release)
+    major, minor = map(int, mine.split("."))
+    near = tuple(f"{major}.{one}" for one in range(max(0, minor - 1), minor + 2))
+    known = window(near, schemas, version)
+    allowed = tuple(one for one in known.allowed if mine in {one.runtime, one.control})
+    return SkewPolicy(version=version, allowed=allowed)
+
+
+POLICY: Final = around(rspp.__version__, SUPPORTED_SCHEMA_VERSIONS, "v1")
 
 
 def is_allowed(policy: SkewPolicy, versions: Versions) -> bool:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FACT_CHARACTERS_MAX: Final = 200
 FACTS_MAX: Final = 24
 REASON_FIELD: Final = "reason"
+# Not what is consented to: why it is made, and which state of the rollout whoever asks has looked at. That can only forbid it.
+UNBOUND_FIELDS: Final = (REASON_FIELD, "number")
 # What people say in their own words.
 FREE_FIELDS: Final = (REASON_FIELD, "incident")
 # A whole document: it is kept as it was given, and is on record without secrets where it is short enough to be there at all.
@@ -126,8 +128,8 @@ def target_of(operation: Operation, request: object) -> str:
 
 
 def digest_of(request: Any) -> str:
-    """The change itself, as whoever consents has seen it. Why it is made may be said in other words."""
-    said = {name: value for name, value in msgspec.to_builtins(request).items() if name != REASON_FIELD}
+    """The change itself, as whoever consents has seen it. Why it is made, and when, may be said in other words."""
+    said = {name: value for name, value in msgspec.to_builtins(request).items() if name not in UNBOUND_FIELDS}
     return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).hexdigest()
 
 

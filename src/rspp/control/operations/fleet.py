@@ -41,9 +41,10 @@ class ControlStatus(Response, frozen=True, kw_only=True):
 
 
 class Me(Response, frozen=True, kw_only=True):
-    """Who the caller is to the control plane, and what the caller may do where."""
+    """Who the caller is to the control plane, and what the caller may do where. `plane` tells this control plane from others."""
 
     principal: str
+    plane: str
     roles: dict[str, tuple[Role, ...]]
     permissions: dict[str, list[str]]
 
@@ -70,9 +71,10 @@ async def status(plane: ControlPlane, _: Principal, __: Nothing) -> ControlStatu
     )
 
 
-async def me(_: ControlPlane, principal: Principal, __: Nothing) -> Me:
+async def me(plane: ControlPlane, principal: Principal, _: Nothing) -> Me:
     return Me(
         principal=principal.id,
+        plane=await plane.identity.name(),
         roles=principal.roles,
         permissions={
             tenant: [one.value for one in Permission if allowed(principal, one, tenant)]

@@ -22,6 +22,7 @@ PROBLEMS_TOLD_MAX: Final = 20
 
 class PublishPipeline(Request, frozen=True, kw_only=True):
     text: Text
+    reason: Annotated[str, Meta(max_length=400, description="Why; it is on record, and kept with it.")] = ""
 
 
 class NamePipeline(Request, frozen=True, kw_only=True):
@@ -46,6 +47,7 @@ class PublishedItem(Response, frozen=True, kw_only=True):
     created_at_ms: int
     release: str
     schema: str
+    reason: str = ""
 
 
 class PublishedDetail(Response, frozen=True, kw_only=True):
@@ -75,12 +77,13 @@ def item_of(found: Published) -> PublishedItem:
         created_at_ms=found.created_at_ms,
         release=found.release,
         schema=found.schema,
+        reason=found.reason,
     )
 
 
 async def publish(plane: ControlPlane, principal: Principal, asked: PublishPipeline) -> PublishedDetail:
     try:
-        done = await plane.registry.publish(asked.text, principal.id)
+        done = await plane.registry.publish(asked.text, principal.id, asked.reason)
     except SpecRefused as error:
         problems = "; ".join(map(str, error.problems[:PROBLEMS_TOLD_MAX]))
         raise MisuseError(error.code, f"{error.message}: {problems}", "text") from error

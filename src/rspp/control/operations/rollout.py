@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from rspp.control.plane import ControlPlane
 
 
+# Whoever looked first may say what was seen: then nothing is changed that somebody else has changed meanwhile.
+Number = Annotated[
+    int, Meta(ge=0, description="Only if the rollout has had so many changes, as `show` says; else refused.")
+]
+
+
 class BeginRollout(Request, frozen=True, kw_only=True):
     pipeline: PipelineName
     version: Annotated[
@@ -33,6 +39,7 @@ class SetCanary(Request, frozen=True, kw_only=True):
     percent: Annotated[int, Meta(ge=0, le=100, description="Of a hundred new sessions, how many get it.")] = 0
     tenants: Annotated[tuple[str, ...] | None, Meta(description="Whose sessions all get it.")] = None
     reason: Reason
+    number: Number | None = None
 
 
 class OpenVersions(Request, frozen=True, kw_only=True):
@@ -44,6 +51,7 @@ class OpenVersions(Request, frozen=True, kw_only=True):
 class ChangeRollout(Request, frozen=True, kw_only=True):
     pipeline: PipelineName
     reason: Reason
+    number: Number | None = None
 
 
 class Promote(Request, frozen=True, kw_only=True):
@@ -53,6 +61,7 @@ class Promote(Request, frozen=True, kw_only=True):
         Meta(min_length=1, max_length=64, description="The canary that is meant; another is not promoted."),
     ]
     reason: Reason
+    number: Number | None = None
 
 
 class RollBack(Request, frozen=True, kw_only=True):
@@ -61,6 +70,7 @@ class RollBack(Request, frozen=True, kw_only=True):
         str, Meta(max_length=64, description="Where to; without it to what was served before.")
     ] = ""
     reason: Reason
+    number: Number | None = None
 
 
 class RolloutDetail(Response, frozen=True, kw_only=True):
@@ -98,39 +108,39 @@ async def canary(plane: ControlPlane, principal: Principal, asked: SetCanary) ->
     def change(now: Rollout) -> Rollout:
         return rules.canary(now, asked.version, asked.percent, asked.tenants)
 
-    return await _change(plane, principal, asked.pipeline, "canary", change, asked.reason)
+    return await _change(plane, principal, asked.pipeline, "canary", change, asked)
 
 
 async def open_versions(plane: ControlPlane, principal: Principal, asked: OpenVersions) -> RolloutDetail:
     def change(now: Rollout) -> Rollout:
         return rules.open_to_requests(now, asked.versions)
 
-    return await _change(plane, principal, asked.pipeline, "open", change, asked.reason)
+    return await _change(plane, principal, asked.pipeline, "open", change, asked)
 
 
 async def promote(plane: ControlPlane, principal: Principal, asked: Promote) -> RolloutDetail:
     def change(now: Rollout) -> Rollout:
         return rules.promote(now, asked.version)
 
-    return await _change(plane, principal, asked.pipeline, "promote", change, asked.reason)
+    return await _change(plane, principal, asked.pipeline, "promote", change, asked)
 
 
 async def rollback(plane: ControlPlane, principal: Principal, asked: RollBack) -> RolloutDetail:
     def change(now: Rollout) -> Rollout:
         return rules.roll_back(now, asked.version or None)
 
-    return await _change(plane, principal, asked.pipeline, "roll_back", change, asked.reason)
+    return await _change(plane, principal, asked.pipeline, "roll_back", change, asked)
 
 
 async def freeze(plane: ControlPlane, principal: Principal, asked: ChangeRollout) -> RolloutDetail:
     def change(now: Rollout) -> Rollout:
         return rules.freeze(now, principal.id, asked.reason)
 
-    return await _change(plane, principal, asked.pipeline, "freeze", change, asked.reason)
+    return await _change(plane, principal, asked.pipeline, "freeze", change, asked)
 
 
 async def unfreeze(plane: ControlPlane, principal: Principal, asked: ChangeRollout) -> RolloutDetail:
-    return await _change(plane, principal, asked.pipeline, "unfreeze", rules.unfreeze, asked.reason)
+    return await _change(plane, principal, asked.pipeline, "unfreeze", rules.unfreeze, asked)
 
 
 async def _change(
@@ -139,9 +149,16 @@ async def _change(
     pipeline: str,
     what: str,
     change: Callable[[Rollout], Rollout],
-    reason: str,
+    asked: SetCanary | OpenVersions | ChangeRollout | Promote | RollBack,
 ) -> RolloutDetail:
-    record = await plane.rollouts.change(pipeline, what, change, author=principal.id, reason=reason)
+    record = await plane.rollouts.change(
+        pipeline,
+        what,
+        change,
+        author=principal.id,
+        reason=asked.reason,
+        number=getattr(asked, "number", None),
+    )
     await plane.look_at_view()
     return detail_of(record)
 

@@ -10,7 +10,17 @@ import rspp
 from rspp.contract.errors import PeerFault
 from rspp.contract.words import CORE_SCHEMA_VERSION
 from rspp.control.config import skew
-from rspp.control.config.skew import POLICY, Versions, check, check_peer, is_allowed, minor_of, told, window
+from rspp.control.config.skew import (
+    POLICY,
+    Versions,
+    around,
+    check,
+    check_peer,
+    is_allowed,
+    minor_of,
+    told,
+    window,
+)
 
 RELEASES = ("0.1", "0.2", "0.3", "1.0")
 SCHEMAS = ("v1.0", "v1.1")
@@ -66,3 +76,23 @@ def test_a_peer_that_does_not_say_what_it_is_or_is_something_else_does_not_join(
 def test_patches_change_nothing() -> None:
     assert minor_of("0.1.0") == minor_of("0.1.9") == minor_of("0.1") == "0.1"
     assert minor_of("0.1.0rc1") == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("mine", "near"), [("0.0.3", ("0.0", "0.1")), ("0.1.0", ("0.0", "0.1", "0.2")), ("1.0.0", ("1.0", "1.1"))]
+)
+def test_a_release_goes_with_itself_and_with_its_neighbours_on_either_side(
+    mine: str, near: tuple[str, ...]
+) -> None:
+    policy = around(mine, SCHEMAS, "test")
+    own = minor_of(mine)
+    wanted = {(own, other, schema) for other in near for schema in SCHEMAS}
+    wanted |= {(other, own, schema) for other in near for schema in SCHEMAS}
+    assert {(one.runtime, one.control, one.schema) for one in policy.allowed} == wanted
+
+
+def test_two_releases_agree_about_each_other() -> None:
+    """Whichever of the two looks first, the answer is the same."""
+    for one, other in itertools.product(RELEASES, RELEASES):
+        cell = Versions(runtime=one, control=other, schema=SCHEMAS[0])
+        assert is_allowed(around(one, SCHEMAS, "t"), cell) is is_allowed(around(other, SCHEMAS, "t"), cell)

@@ -179,6 +179,18 @@ class NatsStore:
         finally:
             self._following.discard(following)
 
+    # ---- whoever keeps house ---------------------------------------------------------------------------------------
+
+    async def kept(self) -> list[str]:
+        """The names of all streams that these servers have, of whichever namespace."""
+        self._open()
+        return await self._streams.kept()
+
+    async def drop(self) -> None:
+        """Forget everything of this namespace: its streams are gone, and nobody else's."""
+        self._open()
+        await self._streams.drop()
+
     def _open(self, *names: str) -> None:
         """The store is open, and these are names."""
         if self._closing is not None:

@@ -41,6 +41,32 @@ class Streams:
         """Somebody says that a stream is not there: ask again."""
         self._ready.clear()
 
+    async def kept(self) -> list[str]:
+        """Every stream of the servers by name."""
+        found: list[str] = []  # bounded: what the servers keep
+        while True:
+            question = {"offset": len(found)}
+            answer = await self._jetstream.insist(
+                lambda one: self._jetstream.call("STREAM.NAMES", question, one.within_s)  # noqa: B023
+            )
+            page = answer.get("streams") or []
+            found.extend(page)
+            if not page or len(found) >= int(answer.get("total") or 0):
+                return found
+
+    async def drop(self) -> None:
+        """The three are gone; one that was never made is gone too."""
+        for shape in (KEYS, LOGS, BLOBS):
+            await self._jetstream.insist(lambda one: self._gone(shape, one))  # noqa: B023
+        self.forget()
+
+    async def _gone(self, shape: str, attempt: Attempt) -> None:
+        try:
+            await self._jetstream.call(f"STREAM.DELETE.{self.name(shape)}", None, attempt.within_s)
+        except Told as told:
+            if told.code != NO_STREAM:
+                raise told.as_fault() from None
+
     async def _made(self, shape: str, attempt: Attempt) -> None:
         """There, or made now. Many may do so at once: the same settings are no quarrel."""
         found = await self._found(shape, attempt)
