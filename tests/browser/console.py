@@ -62,6 +62,7 @@ class System:
         self.process = process
         self.said: list[str] = []  # bounded: LINES_MAX
         self.url = self.token = self.calls = ""
+        self.data = Path()  # its data folder, where it has one
         self._open = threading.Event()
         self._readers = [
             threading.Thread(target=self._read, args=(stream,), daemon=True)
@@ -114,8 +115,16 @@ def go(page: Page, path: str) -> None:
 @contextmanager
 def system(spec: Path, data: Path) -> Iterator[System]:
     """From its start until it has ended in good order."""
-    must_be_built()
     words = ["run", str(spec), "--data", str(data), "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]
+    with started(*words) as made:
+        made.data = data
+        yield made
+
+
+@contextmanager
+def started(*words: str) -> Iterator[System]:
+    """Any command of `rspp` that serves a console."""
+    must_be_built()
     process = subprocess.Popen(
         [sys.executable, "-c", START, *words],
         stdout=subprocess.PIPE,

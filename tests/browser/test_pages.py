@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from rspp.client import Client
+from rspp.manifest import Manifest
+from rspp.server.work import WorkTeller
 from tests.browser.console import System, browser, go, until
 from tests.browser.looking import SETTLE_MS, Watch, overflow, shots_folder, violations
 
@@ -68,6 +70,22 @@ def session(running: System) -> str:
 
 
 @pytest.fixture(scope="module")
+def work(running: System, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A session of real work, told over the system's own store: it stopped, and requires something."""
+    folder = tmp_path_factory.mktemp("work")
+    with WorkTeller(running.data) as teller:
+        manifest = Manifest.create(folder / "RUNTIME_MANIFEST.yaml", "release-1", tells=teller)
+        (folder / "plan.json").write_text("{}")
+        with manifest.step("Compile the plan", route={"REQUIRED_ENG_KEYS": ["KEY:ENG.COMPILE"]}) as step:
+            step.engine("KEY:ENG.COMPILE").ran(outputs=["plan.json"])
+            step.output("PLAN", "plan.json")
+            step.failed(
+                "gate_red", ["a gate is red"], fixes=["mend the gate"], requirements=["Show a green gate"]
+            )
+    return "release-1"
+
+
+@pytest.fixture(scope="module")
 def opened() -> Iterator[Browser]:
     with browser() as made:
         yield made
@@ -81,7 +99,14 @@ def settled(page: Page) -> None:
 
 @pytest.mark.parametrize(("theme", "width", "height"), LOOKS)
 def test_every_page_is_usable_by_everybody_and_asks_nobody_else(
-    running: System, session: str, opened: Browser, tmp_path: Path, theme: str, width: int, height: int
+    running: System,
+    session: str,
+    work: str,
+    opened: Browser,
+    tmp_path: Path,
+    theme: str,
+    width: int,
+    height: int,
 ) -> None:
     """No A or AA violation, nothing wider than the window, no error said, and no request to another origin."""
     folder = shots_folder(tmp_path)
@@ -94,7 +119,7 @@ def test_every_page_is_usable_by_everybody_and_asks_nobody_else(
     page = context.new_page()
     running.open(page)
     wrong: list[str] = []
-    for path in (*PAGES, f"/sessions/{TENANT}/{session}"):
+    for path in (*PAGES, f"/sessions/{TENANT}/{session}", f"/manifest/{work}"):
         go(page, path)
         settled(page)
         name = path.strip("/").replace("/", "_").replace(session, "one") or "overview"

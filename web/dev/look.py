@@ -29,6 +29,7 @@ PAGES: Final = (
     "/pipelines",
     "/journal",
     "/manifest",
+    "/manifest/release-0.1.0",
 )
 SIZES: Final = {"wide": (1280, 800), "phone": (390, 844)}
 TAGS: Final = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")

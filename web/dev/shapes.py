@@ -218,3 +218,57 @@ def pipeline(name: str, began: int) -> dict[str, Any]:
         "text": f"name: {name}\nversion: 14\n",
         "problems": [],
     }
+
+
+def work_of(row: dict[str, Any]) -> dict[str, Any]:
+    """The work session of a row: what it has done so far, and what it lacks."""
+    digest, facts, stopped = "ab12" * 16, row["facts"], row["level"] != "OK"
+    names = ("lint", "compile", "replay", "gates", "publish", "prove")[: facts["steps_done"] + 1]
+    past = [
+        {"step": str(number), "goal": name, "status": "PASS", "atMs": row["sinceMs"] - 60_000 * (9 - number)}
+        for number, name in enumerate(names, 1)
+    ]
+    if stopped:
+        past[-1]["status"] = "STOP_GAP"
+    return {
+        "id": row["aggregateId"],
+        "state": row["state"],
+        "kind": facts["kind"],
+        "step": str(len(past)),
+        "goal": past[-1]["goal"],
+        "reason": "a gate is red" if stopped else "",
+        "author": facts["author"],
+        "folder": row["aggregateId"],
+        "sinceMs": row["sinceMs"],
+        "updatedAtMs": row["sinceMs"],
+        "line": 41,
+        "trace": digest,
+        "steps": len(past),
+        "stepsDone": facts["steps_done"],
+        "past": past,
+        "routing": {"REQUIRED_ROLES": ["VAL"], "NO_GO_LIST": ["secrets/"]},
+        "roles": [{"name": "VAL", "status": "ran", "outputs": ["VAL_REPORT"], "notes": ""}],
+        "engines": [
+            {"name": "KEY:ENG.REPLAY", "status": "ran", "outputs": [], "notes": "1,204 steps alike"},
+            {"name": "KEY:ENG.GATES", "status": "failed", "outputs": [], "notes": "first audio is late"},
+        ],
+        "outputs": [
+            {"name": "VAL_REPORT", "present": True, "source": "VAL", "ref": f"val.json#sha256={digest}"},
+            {"name": "PACK_OUTPUT", "present": False, "source": "PACK", "ref": ""},
+        ],
+        "missing": [],
+        "requirements": [{"what": "Show a green gate", "ref": ""}] if stopped else [],
+        "resumeAllowed": not stopped,
+        "nextFile": "",
+        "nextGoal": "NONE",
+        "result": {
+            "status": "STOP_GAP" if stopped else "PASS",
+            "code": "gate_red" if stopped else "",
+            "reasons": ["a gate is red"] if stopped else [],
+            "fixes": [],
+            "report": f"val.json#sha256={digest}",
+            "pack": "",
+        },
+        "cut": [],
+        "signal": None,
+    }

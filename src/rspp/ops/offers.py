@@ -243,7 +243,21 @@ GIVE_UP: Final = Offer(
     surface="evidence_export",
 )
 
+# ---- work ------------------------------------------------------------------------------------------------------------------
+
+CONTINUE_WORK: Final = Offer(
+    kind="continue_work",
+    title="Let work session {session} go on after step {step}",
+    operation="work.signal",
+    path="/v1/work/{session}/signal",
+    permission="work.signal",
+    role="operator",
+    risk="medium",
+    fields={"session": ID, "step": "step"},
+)
+
 OFFERS: Final = (
     *(DRAIN, EMPTY, RESUME, FENCE, SETTLE, MIGRATE, CLOSE, REVOKE, RESET_CIRCUIT, OPEN_REGION),
     *(ROLL_BACK, UNFREEZE, APPROVE, REFUSE, RETRY_EXPORT, FREE_RECORDINGS, GIVE_UP),
+    CONTINUE_WORK,
 )

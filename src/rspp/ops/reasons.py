@@ -98,12 +98,11 @@ REASONS: Final[Mapping[str, Meaning]] = {
     ),
     # --- work sessions ----------------------------------------------------------------------------------------------
     "work_stopped": _M(
-        says="A work session stopped at one of its steps.",
-        none_because="this release has nothing that goes on with a work session; whoever wrote it does",
+        says="A work session stopped at one of its steps, and something must be met before the next one.",
+        none_because="what it requires is met where the work is done: `rspp manifest resume` there",
     ),
     "work_waiting": _M(
-        says="A work session waits for somebody.",
-        none_because="this release has nothing that goes on with a work session; whoever wrote it does",
+        says="A work session waits for the signal to begin its next step.", offers=(o.CONTINUE_WORK,)
     ),
     # --- and where an owner is at fault -----------------------------------------------------------------------------
     UNEXPLAINED: _M(

@@ -32,6 +32,7 @@ READS: Final[Mapping[str, Permission]] = {
     "admission_quotas": P.QUOTAS_READ,
     "approvals": P.APPROVALS_READ,
     "audit_log": P.AUDIT_READ,
+    "runtime_work_session": P.WORK_READ,
     "runtime_health": P.HEALTH_READ,
     "runtime_actions": P.HEALTH_READ,
 }

@@ -16,7 +16,7 @@ from rspp.ops.offers import OFFERS, Offer
 from rspp.ops.reasons import OFFERED, REASONS
 
 # Everything that an offer may ask of a row.
-FACTS = {"provider": "asr-1", "worker": "w-1", "tenant": "acme", "pipeline": "front-desk"}
+FACTS = {"provider": "asr-1", "worker": "w-1", "tenant": "acme", "pipeline": "front-desk", "step": "3"}
 
 
 def reason(code: str, **more: Any) -> Reason:

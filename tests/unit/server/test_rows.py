@@ -28,6 +28,8 @@ from rspp.control.intake.limits import QuotaRecord, use_row
 from rspp.control.intake.quotas import Limit, TenantLimits, Usage
 from rspp.control.names import key
 from rspp.control.security.approvals import Change, Proposal, ProposalState
+from rspp.ops.actions import actions_of
+from rspp.ops.health import health_of
 from rspp.server.surfaces import SURFACES, surfaces
 from tests.unit.ops.owners import OWNERS
 
@@ -229,6 +231,35 @@ def test_a_work_session_that_stopped_says_where() -> None:
     assert (made.level, made.reason) == (Level.DEGRADED, "work_stopped")
     assert "replay" in made.message
     assert read("runtime_work_session", "r2", msgspec.json.encode(work)) is None
+
+
+def test_a_work_session_is_offered_to_go_on_exactly_when_it_waits() -> None:
+    """Waiting, with nothing open, at a step that has a name; whoever else says so needs something first, or nothing."""
+    met, unmet = {"what": "mend the gate", "ref": "a.txt"}, {"what": "mend the gate", "ref": ""}
+    stands: list[tuple[dict[str, Any], str, bool]] = [
+        ({"state": "waiting", "next_goal": "publish"}, "work_waiting", True),
+        ({"state": "waiting", "requirements": [met]}, "work_waiting", True),
+        ({"state": "waiting", "requirements": [met, unmet]}, "work_stopped", False),
+        ({"state": "failed", "requirements": [unmet]}, "work_stopped", False),
+        ({"state": "stopped", "requirements": [unmet]}, "work_stopped", False),
+        ({"state": "running"}, "", False),
+        ({"state": "blank"}, "", False),
+        ({"state": "done"}, "", False),
+    ]
+    for fields, code, offered in stands:
+        made = row("runtime_work_session", "r1", {"id": "r1", "step": "2", "line": 4, **fields})
+        assert made.reason == code, fields
+        reasons = health_of({"runtime_work_session": [made]}, ALL, as_of_ms=1, sequence=1, stale=False)
+        assert ["continue_work"] * offered == [one.kind for one in actions_of(reasons)]
+        assert ("mend the gate" in made.message) is (code == "work_stopped")
+    assert row("runtime_work_session", "r1", {"id": "r1", "state": "done"}).over
+
+
+def test_each_line_of_a_work_session_is_a_change_of_its_row() -> None:
+    def at(line: int) -> str:
+        return row("runtime_work_session", "r%2F1", {"id": "r/1", "state": "running", "line": line}).digest()
+
+    assert at(4) == at(4) != at(5)
 
 
 def test_since_when_is_told_where_the_record_says_so_and_nowhere_else() -> None:

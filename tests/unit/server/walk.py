@@ -124,6 +124,7 @@ def values(tenant: str, things: Things) -> dict[str, Any]:
         "provider": things.secret,
         "within_ms": 100,  # workers that are planted obey nobody
         "region": things.secret,
+        "step": things.secret,
         "jurisdiction": things.secret,
         "pipeline": "voice",
         "text": "tier: ours",

@@ -311,3 +311,51 @@ export interface DiffResult {
   message: string;
   differences: JsonMap[];
 }
+
+export interface WorkStep {
+  step: string;
+  goal: string;
+  status: string;
+  atMs: number;
+}
+export interface WorkRun {
+  name: string;
+  status: string;
+  outputs: string[];
+  notes: string;
+}
+export interface WorkOutput {
+  name: string;
+  present: boolean;
+  source: string;
+  ref: string;
+}
+export interface WorkSession {
+  id: string;
+  state: string;
+  kind: string;
+  step: string;
+  goal: string;
+  reason: string;
+  author: string;
+  folder: string;
+  sinceMs: number;
+  updatedAtMs: number;
+  line: number;
+  trace: string;
+  steps: number;
+  stepsDone: number;
+  routing: JsonMap;
+  past: WorkStep[];
+  roles: WorkRun[];
+  engines: WorkRun[];
+  outputs: WorkOutput[];
+  missing: { code: string; what: string; fix: string }[];
+  requirements: { what: string; ref: string }[];
+  resumeAllowed: boolean;
+  nextFile: string;
+  nextGoal: string;
+  result: { status: string; code: string; reasons: string[]; fixes: string[]; report: string; pack: string };
+  cut: string[];
+  signal: { by: string; reason: string; atMs: number; takenAtMs: number } | null;
+}

@@ -29,4 +29,5 @@ export const PAGES: readonly Page[] = [
   { path: "/pipelines/:name", title: "Pipeline", under: "/pipelines", load: () => import("./pipelines") },
   { path: "/journal", title: "Journal", icon: "journal", load: () => import("./journal") },
   { path: "/manifest", title: "Manifest", icon: "manifest", load: () => import("./manifest") },
+  { path: "/manifest/:id", title: "Work session", under: "/manifest", load: () => import("./manifest") },
 ];

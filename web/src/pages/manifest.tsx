@@ -1,8 +1,9 @@
-/** What a release or maintenance run really executed: its work sessions, each with how far it came and what stopped it. */
-import { type Action, type Row, useQuery } from "../api";
+/** What a release or maintenance run really executed: its work sessions, each with how far it came; and one of them whole. */
+import { type Row, useQuery } from "../api";
 import {
   Answer,
   Bar,
+  brief,
   type Column,
   Empty,
   LevelBadge,
@@ -11,74 +12,51 @@ import {
   RelativeTime,
   severityOf,
   Table,
+  toneOf,
 } from "../parts";
-import { route, searchFor } from "../router";
-import { numberOf, RowDialog, textOf } from "./facts";
-import { ACTION_FIELDS, ActionButton } from "./taking";
+import { link } from "../router";
+import { numberOf, textOf } from "./facts";
+import type { PageProps } from "./index";
+import { Work } from "./work/one";
 
 const WORK = `query Work { work { surface aggregateId tenant state level reason message sinceMs over facts } }`;
-const ACTIONS = `query WorkActions { actions { ${ACTION_FIELDS} } }`;
 
-export default function Manifest() {
+export default function Manifest({ params }: PageProps) {
+  const id = params["id"];
+  return id === undefined ? <List /> : <Work id={id} />;
+}
+
+function List() {
   const asked = useQuery<{ work: Row[] }>(WORK, {}, ["runtime_work_session"]);
   return (
-    <>
+    <div class="stack">
       <PageHeader title="Manifest" sub="The record of what release and maintenance runs really executed" />
       <Answer of={asked} what="work sessions">
-        {({ work }) => <Sessions work={work} />}
+        {({ work }) => (
+          <Panel flush={work.length > 0}>
+            {work.length === 0 ? (
+              <Empty title="No work session is on record">
+                A release or maintenance run that keeps a manifest appears here, step by step, while it goes on
+                and after.
+              </Empty>
+            ) : (
+              <Table
+                label="Work sessions"
+                columns={COLUMNS}
+                rows={work}
+                keyOf={(row) => row.aggregateId}
+                href={(row) => link("/manifest/:id", { id: row.aggregateId })}
+              />
+            )}
+          </Panel>
+        )}
       </Answer>
-    </>
-  );
-}
-
-function Sessions({ work }: { work: Row[] }) {
-  const looked = work.find((row) => row.aggregateId === route.value.search["work"]);
-  if (work.length === 0) {
-    return (
-      <Panel>
-        <Empty title="No work session is on record">
-          A release or maintenance run that keeps a manifest appears here, step by step, while it goes on and
-          after.
-        </Empty>
-      </Panel>
-    );
-  }
-  return (
-    <>
-      <Panel flush>
-        <Table
-          label="Work sessions"
-          columns={COLUMNS}
-          rows={work}
-          keyOf={(row) => row.aggregateId}
-          onOpen={(row) => searchFor({ work: row.aggregateId })}
-        />
-      </Panel>
-      {looked !== undefined && (
-        <RowDialog row={looked} onClose={() => searchFor({ work: null })}>
-          <Offered row={looked} />
-        </RowDialog>
-      )}
-    </>
-  );
-}
-
-function Offered({ row }: { row: Row }) {
-  const actions = useQuery<{ actions: Action[] }>(ACTIONS, {}, ["runtime_actions"]);
-  const mine = (actions.data?.actions ?? []).filter(
-    (one) => one.surface === row.surface && one.aggregateId === row.aggregateId,
-  );
-  return (
-    <>
-      {mine.map((action) => (
-        <ActionButton key={action.id} action={action} onDone={actions.refetch} wide />
-      ))}
-    </>
+    </div>
   );
 }
 
 const COLUMNS: readonly Column<Row>[] = [
-  { key: "id", title: "Work session", cell: (row) => row.aggregateId, sort: (row) => row.aggregateId },
+  { key: "id", title: "Work session", cell: (row) => <span title={row.aggregateId}>{brief(row.aggregateId)}</span>, sort: (row) => row.aggregateId },
   {
     key: "level",
     title: "State",
@@ -88,6 +66,7 @@ const COLUMNS: readonly Column<Row>[] = [
   { key: "steps", title: "Steps", cell: (row) => <Steps row={row} /> },
   { key: "kind", title: "Kind", cell: (row) => textOf(row.facts["kind"]), wide: true },
   { key: "step", title: "At", cell: (row) => textOf(row.facts["step"]), wide: true },
+  { key: "goal", title: "Goal", cell: (row) => textOf(row.facts["goal"]), wide: true },
   {
     key: "since",
     title: "Since",
@@ -101,14 +80,13 @@ const COLUMNS: readonly Column<Row>[] = [
 function Steps({ row }: { row: Row }) {
   const [done, steps] = [numberOf(row.facts, "steps_done"), numberOf(row.facts, "steps")];
   if (done === null || steps === null) return <span class="muted">not told</span>;
-  const tone = row.level === "OK" ? "ok" : "degraded";
   return (
     <Bar
       value={done}
       max={steps}
       label={`Steps done of ${row.aggregateId}`}
       text={`${done} / ${steps}`}
-      tone={tone}
+      tone={toneOf(row.level)}
     />
   );
 }

@@ -22,6 +22,6 @@ export function addressOf(thing: Thing): string {
   if (OF_PIPELINES.includes(surface)) return link("/pipelines/:name", { name });
   if (OF_WORKERS.includes(surface)) return link("/workers", {}, { worker: by ?? name });
   if (surface === "approvals") return link("/actions", {}, { surface });
-  if (surface === "runtime_work_session") return link("/manifest", {}, { work: aggregateId });
+  if (surface === "runtime_work_session") return link("/manifest/:id", { id: aggregateId });
   return link("/journal", {}, { surface });
 }

@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "approvals": Entry(f"{ROOM}.approvals:command", "Propose a change; approve or reject one."),
     "audit": Entry(f"{ROOM}.audit:command", "Who did what: list, verify, export."),
     "backup": Entry(f"{ROOM}.backup:command", "Make a backup; restore one."),
+    "work": Entry(f"{ROOM}.work:command", "Work sessions of the manifest; the signal that one waits for."),
 }
 
 

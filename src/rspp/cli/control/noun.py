@@ -218,10 +218,11 @@ def cell(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name.endswith(("at_ms", "wall_ms")) and isinstance(value, int):
+    if name.endswith(("at_ms", "wall_ms", "since_ms")) and isinstance(value, int):
         return "" if value == 0 else datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={cell(key, one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        separator = "; " if any(isinstance(one, Mapping) for one in value) else ", "
+        return separator.join(cell("", one) for one in value)
     return str(value)

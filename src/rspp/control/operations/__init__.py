@@ -21,6 +21,7 @@ from rspp.control.operations.routes import ROUTES
 from rspp.control.operations.sessions import SESSIONS
 from rspp.control.operations.statuses import STATUSES
 from rspp.control.operations.usage import USAGE
+from rspp.control.operations.work import WORKS
 from rspp.control.operations.workers import WORKERS
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -42,6 +43,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *APPROVALS,
     *AUDITS,
     *BACKUPS,
+    *WORKS,
 )
 
 

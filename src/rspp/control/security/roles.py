@@ -74,6 +74,8 @@ class Permission(StrEnum):
     RECORDINGS_DELETE = "recordings.delete"
     BACKUP_MAKE = "backup.make"
     BACKUP_RESTORE = "backup.restore"
+    WORK_READ = "work.read"
+    WORK_SIGNAL = "work.signal"
 
 
 P = Permission
@@ -81,12 +83,14 @@ _SEES: Final = frozenset(
     {
         *(P.PIPELINES_READ, P.POLICIES_READ, P.PROVIDERS_READ, P.ROLLOUT_READ, P.QUOTAS_READ, P.USAGE_READ),
         *(P.SESSIONS_READ, P.WORKERS_READ, P.REGIONS_READ, P.HEALTH_READ, P.APPROVALS_READ),
+        P.WORK_READ,
     }
 )
 _RUNS: Final = frozenset(
     {
         *(P.PIPELINES_PUBLISH, P.ROLLOUT_CHANGE, P.SESSIONS_CANCEL, P.SESSIONS_DEBUG, P.SESSIONS_MIGRATE),
         *(P.WORKERS_DRAIN, P.HEALTH_CHANGE, P.ROUTES_CREATE, P.APPROVALS_REQUEST, P.KEYS_READ),
+        P.WORK_SIGNAL,
     }
 )
 TABLE: Final[Mapping[Role, frozenset[Permission]]] = {
@@ -99,7 +103,7 @@ FLEET: Final = frozenset(
     {
         *(P.WORKERS_READ, P.WORKERS_DRAIN, P.REGIONS_CHANGE, P.HEALTH_CHANGE, P.KEYS_READ, P.KEYS_ROTATE),
         *(P.KEYS_REVOKE, P.AUDIT_EXPORT, P.APPROVALS_CHANGE, P.BACKUP_MAKE, P.BACKUP_RESTORE),
-        P.RECORDINGS_DELETE,
+        *(P.RECORDINGS_DELETE, P.WORK_READ, P.WORK_SIGNAL),
     }
 )
 

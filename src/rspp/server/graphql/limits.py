@@ -58,6 +58,7 @@ COSTS: Final[Mapping[str, int]] = {
     "rows": 25,
     "row": 10,
     "work": 25,
+    "workSession": 25,
     "load": 25,
     "journal": 25,
     "journalStatus": 25,

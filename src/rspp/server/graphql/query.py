@@ -10,6 +10,7 @@ import strawberry
 from rspp import __version__
 from rspp.contract.errors import MisuseError
 from rspp.control.operations.operation import limited
+from rspp.control.operations.work import sessions
 from rspp.control.security.roles import EVERYWHERE, TABLE, Permission, Principal, allowed
 from rspp.host.stored import NUMBER_MAX
 from rspp.ops.changes import StateChange
@@ -17,6 +18,7 @@ from rspp.server.acting_routes import may_take
 from rspp.server.graphql import types_fleet as fleet_types
 from rspp.server.graphql import types_sessions as session_types
 from rspp.server.graphql import types_state as state_types
+from rspp.server.graphql import types_work as work_types
 from rspp.server.graphql.asking import Asking, asking
 from rspp.server.graphql.paging import found, page_of, shown
 from rspp.server.sight import OF_THE_FLEET, reads, sees_record, sees_some
@@ -224,6 +226,13 @@ class Query:
         await asked.turn()
         rows = sorted(asked.rows(WORK), key=lambda row: row.since_ms, reverse=True)
         return [shown(WORK, row) for row in rows]
+
+    @strawberry.field
+    async def work_session(self, info: Info, id: str) -> work_types.WorkSession | None:  # noqa: A002 - as the schema has it
+        """One of them whole: its step, its ledgers, what is missing for PASS, what it requires; null for what is not there."""
+        asked = asking(info)
+        await _may_read(asked, WORK, None, "workSession")
+        return cast("work_types.WorkSession | None", await sessions(asked.plane).get(id))
 
 
 def _permissions(principal: Principal) -> list[str]:
