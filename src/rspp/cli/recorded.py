@@ -19,12 +19,12 @@ import click
 import msgspec
 
 from rspp.adapters.stores.sqlite import SqliteStore
+from rspp.cli.data_folder import data_folder
 from rspp.cli.output import write_bytes
 from rspp.cli.recordings import (
     STORE_FILE,
     STORE_VARIABLE,
     Where,
-    data_folder,
     in_library,
     own_policy,
     store_at,

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from rspp.adapters.stores.sqlite import SqliteStore
+from rspp.cli.data_folder import data_folder
 from rspp.contract.errors import RsppError
 from rspp.host.ports import Store
 from rspp.host.secrets import Secrets
@@ -29,8 +30,6 @@ from rspp.timeline.records import unframe
 from rspp.timeline.redaction.reading import Seen
 from rspp.timeline.segments import SPOOL
 
-DATA_VARIABLE: Final = "RSPP_DATA"
-DATA_DEFAULT: Final = Path(".rspp")
 STORE_VARIABLE: Final = "RSPP_RECORDINGS"
 STORE_FILE: Final = "store.db"
 POLICY_FILE: Final = "access.yaml"
@@ -50,11 +49,6 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
     role: str = "operator"
     purpose: str = "debug"
     store: str | None = None  # an address, where recordings are not exported into the data folder itself
-
-
-def data_folder(given: Path | None) -> Path:
-    """The folder that was named, else $RSPP_DATA, else `.rspp` here."""
-    return given or Path(os.environ.get(DATA_VARIABLE) or DATA_DEFAULT)
 
 
 def where_options(command: Command) -> Command:

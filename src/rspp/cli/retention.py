@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 
 import click
 
+from rspp.cli.data_folder import data_folder
 from rspp.cli.output import emit_json, print_table
 from rspp.cli.recorded import Choice, export_rest
-from rspp.cli.recordings import RETENTION_FILE, data_folder, is_data_folder, opened_store, own_policy
+from rspp.cli.recordings import RETENTION_FILE, is_data_folder, opened_store, own_policy
 from rspp.contract.errors import RsppError
 from rspp.contract.words import PayloadClass
 from rspp.timeline.access import os_user

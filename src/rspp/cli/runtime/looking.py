@@ -20,7 +20,7 @@ import msgspec
 
 from rspp.cli.control.asking import SERVER_VARIABLE, STORE_VARIABLE, Whom, request, worded
 from rspp.cli.control.noun import WHOM, asking_options, whom_of
-from rspp.cli.recordings import data_folder
+from rspp.cli.data_folder import data_folder
 from rspp.cli.run_control_options import STORE_FILE
 from rspp.cli.serve_settings import SERVED_STORE_FILE
 from rspp.contract.errors import MisuseError, PeerFault, RsppError
