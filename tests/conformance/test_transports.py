@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from rspp.cli.conformance.peers import loopback, websocket
 from rspp.contract.wire import AudioFormat
 from rspp.contract.words import Codec
 from rspp.testing.clock import run_virtual
 from rspp.testing.conformance import Check, parametrize, run_check, run_suite
 from rspp.testing.conformance import transport as suite
 from rspp.testing.conformance.profiles import certify
-from tests.conformance.peers import loopback, websocket
 
 pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
 

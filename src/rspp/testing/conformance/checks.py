@@ -44,21 +44,22 @@ class Check(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     category: str
     name: str
-    verdict: Literal["passed", "failed", "not_applicable"]
+    verdict: Literal["passed", "failed", "not_applicable", "not_run"]
     reason: str = ""
 
 
 class Category(msgspec.Struct, frozen=True):
-    """The verdict of one category: it passed when something in it did and nothing failed."""
+    """The verdict of one category: it passed when something in it did, nothing failed, and nothing was left out."""
 
     passed: int
     failed: int
     not_applicable: int
     reasons: tuple[str, ...]
+    not_run: int = 0
 
     @property
     def ok(self) -> bool:
-        return self.passed > 0 and self.failed == 0
+        return self.passed > 0 and self.failed == 0 and self.not_run == 0
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -115,7 +116,11 @@ def _described(context: Mapping[str, Any]) -> str:
 
 def run_suite(checks: Iterable[Check], port: str = "", run: Run = asyncio.run) -> Report:
     """All checks, one after the other, none skipped because another failed."""
-    results = tuple(run_check(check, run) for check in checks)
+    return report_of(port, tuple(run_check(check, run) for check in checks))
+
+
+def report_of(port: str, results: tuple[Result, ...]) -> Report:
+    """What these results come to, wherever they were had."""
     if not results:
         raise MisuseError("suite_empty", "a suite without checks proves nothing")
     categories = {
@@ -130,7 +135,7 @@ def _category(results: Sequence[Result]) -> Category:
         return sum(result.verdict == verdict for result in results)
 
     reasons = tuple(f"{result.name}: {result.reason}" for result in results if result.reason)
-    return Category(count("passed"), count("failed"), count("not_applicable"), reasons)
+    return Category(count("passed"), count("failed"), count("not_applicable"), reasons, count("not_run"))
 
 
 def parametrize(checks: Iterable[Check]) -> pytest.MarkDecorator:

@@ -1,4 +1,4 @@
-"""Callers of both kinds, as the transport suite holds them: one at a real socket, one without a network."""
+"""Callers of both kinds of transport, as the suite of transports holds them: one at a real socket, one without a network."""
 
 from __future__ import annotations
 
