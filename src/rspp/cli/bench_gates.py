@@ -154,7 +154,7 @@ def command(folder: Path, sessions: int, turns: int, as_json: bool) -> None:
     Examples:
         rspp bench gates corpus && rspp gates corpus --overhead corpus --out gates.json
     """
-    made = asyncio.run(_load(folder, sessions, turns))
+    made = asyncio.run(recorded_load(folder, sessions, turns))
     if as_json:
         emit_json(made)
     else:
@@ -163,7 +163,8 @@ def command(folder: Path, sessions: int, turns: int, as_json: bool) -> None:
         )
 
 
-async def _load(folder: Path, sessions: int, turns: int) -> Made:
+async def recorded_load(folder: Path, sessions: int, turns: int) -> Made:
+    """So many callers at once, each with so many questions, recorded into the folder with the kernel's overhead beside it."""
     appends: dict[str, MemoryAppend] = {}
 
     def recorder(session_id: str) -> SessionRecorder:

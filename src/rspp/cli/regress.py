@@ -78,7 +78,7 @@ def command(
         baseline = baseline_in(folder)
     except RsppError as error:
         raise click.UsageError(str(error)) from error
-    graphs, extra = _graphs(pipeline) if pipeline else ({}, {})
+    graphs, extra = graphs_of(pipeline) if pipeline else ({}, {})
     named = next(iter(graphs.values())).fingerprint if graphs else None
     if baseline is not None and baseline.pipeline != named:
         baseline = None
@@ -101,7 +101,7 @@ def command(
         raise SystemExit(Status.PROBLEM)
 
 
-def _graphs(
+def graphs_of(
     pipeline: Path,
 ) -> tuple[dict[RecordingLevel, GraphDefinition], Mapping[str, NodeFactory]]:
     """The pipeline as it is at each level of recording, and its own nodes."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 Level = Literal["quick", "full", "security"]
 Verdict = Literal["pass", "fail", "skipped"]
+
+
+# Among a ground's options: how the names begin of what `rspp verify` itself writes into the folder.
+OWN: Final = "own"
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from rspp.host.secrets import REDACTED
 from rspp.timeline.redaction.keywords import names_a_secret, plain
-from rspp.timeline.redaction.secrets import named_in
+from rspp.timeline.redaction.secrets import formed_in, named_in
 
 Place = tuple[int, int]
 
@@ -95,6 +95,13 @@ def without_secrets(text: str, kind: Kind = Kind.FREE) -> str:
             return REDACTED if _is_written_otherwise(text, kind) else text
         text = cleaned
     return REDACTED
+
+
+def formed(text: str) -> Iterator[Place]:
+    """Where a text stands that has one maker's form, whatever is written around it."""
+    yield from formed_in(text)
+    for match in _FORMS.finditer(text):
+        yield match.span()
 
 
 def _is_written_otherwise(text: str, kind: Kind) -> bool:

@@ -96,6 +96,12 @@ def secrets_in(text: str) -> Iterator[tuple[int, int, str]]:
                 yield *match.span(), "secret"
 
 
+def formed_in(text: str) -> Iterator[tuple[int, int]]:
+    """Where one stands that has its maker's form, whatever is written around it."""
+    for match in _FORMS.finditer(text):
+        yield match.span()
+
+
 def named_in(text: str) -> Iterator[tuple[int, int, str]]:
     """Where one stands that is known by its form or by what is said before it, however random it looks."""
     for match in _FORMS.finditer(text):
