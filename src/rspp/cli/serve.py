@@ -29,7 +29,7 @@ from rspp.host.secrets import Secrets
 
 PORT_MAX: Final = 65_535
 CONSOLE: Final = "127.0.0.1:8700"
-UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000}
+UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 
 
 class Span(click.ParamType[int]):
