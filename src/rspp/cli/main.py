@@ -52,6 +52,19 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "shrink": Entry("rspp.cli.shrink:command", "Make a failing recording a minimal test."),
     "regress": Entry("rspp.cli.regress:command", "Replay a corpus of recordings; fail on what changed."),
     "gates": Entry("rspp.cli.gates:command", "Judge recordings by the seven release gates."),
+    "verify": Entry(
+        "rspp.cli.verify.main:command", "Look for faults of every kind: quick, full, security; with proof."
+    ),
+    "release": Entry(
+        "rspp.cli.release:command",
+        "Release a pipeline step by step; stopped anywhere, it goes on from there.",
+    ),
+    "conformance": Entry(
+        "rspp.cli.conformance:command", "Certify a transport, provider, node or store of anybody's."
+    ),
+    "manifest": Entry(
+        "rspp.cli.manifest:command", "Keep the record of a run of work: what was really executed."
+    ),
     "export": Entry("rspp.cli.export:command", "Write sessions as files: recording, JSON lines, Parquet."),
     "import": Entry("rspp.cli.import_:command", "Take recordings from files."),
     "retention": Entry(

@@ -89,7 +89,7 @@ def test_a_table_entry_names_a_file_of_the_command_s_own_name() -> None:
     assert {name: entry.target for name, entry in COMMANDS.items()} == {
         # A word of the language itself has an underscore after it in a file's name.
         # Where there are many files, the group is in `main`.
-        name: f"rspp.cli.{name}{'_' * iskeyword(name)}{'.main' * (name in ('control', 'runtime'))}:command"
+        name: f"rspp.cli.{name}{'_' * iskeyword(name)}{'.main' * (name in ('control', 'runtime', 'verify'))}:command"
         for name in COMMANDS
     }
     assert isinstance(main, click.Group)
