@@ -32,7 +32,11 @@ SENTENCES = tuple(
 
 
 def trial(**changes: object) -> Trial:
-    told = Trial(modality=ISOLATED, config=msgspec.to_builtins(Isolated(NODE)), ports=("text",), settle_ms=50)
+    # A process is begun within the loop, and a busy machine takes its time over that.
+    config, blocked_ms_max = msgspec.to_builtins(Isolated(NODE)), 1_000
+    told = Trial(
+        modality=ISOLATED, config=config, ports=("text",), settle_ms=50, blocked_ms_max=blocked_ms_max
+    )
     return msgspec.structs.replace(told, **changes)
 
 

@@ -45,6 +45,7 @@ def test_the_websocket_conforms(check: Check) -> None:
         ("msgpack", AudioFormat(codec=Codec.OPUS, rate=48_000)),
     ],
 )
+@pytest.mark.long
 def test_the_websocket_conforms_in_every_format(encoding: str, form: AudioFormat) -> None:
     report = run_suite(suite.conformance(lambda: websocket(encoding, form, exact=False)), "transport")
     assert certify(report).certified, report.reasons()

@@ -219,6 +219,7 @@ async def nobody_is_left(data: Path) -> None:
     assert all(member.state in GONE for member in members)
 
 
+@pytest.mark.long
 def test_with_keys_a_caller_needs_a_route_token_and_an_edited_version_is_refused_with_the_way_out(
     tmp_path: Path,
 ) -> None:
@@ -251,6 +252,7 @@ def test_with_keys_a_caller_needs_a_route_token_and_an_edited_version_is_refused
     asyncio.run(main())
 
 
+@pytest.mark.long
 def test_with_console_nothing_is_published_for_good_and_a_file_may_be_edited_as_one_likes(
     tmp_path: Path,
 ) -> None:

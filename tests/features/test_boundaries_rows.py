@@ -217,6 +217,7 @@ def run(spec: str, tmp_path: Path) -> Any:
 @pytest.mark.slow
 @pytest.mark.proves("NF-023")
 @pytest.mark.usefixtures("models")
+@pytest.mark.long
 def test_the_whole_pipeline_runs_offline_on_local_models_and_then_on_others_by_configuration_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,7 @@ def run(project: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "with workers"])
+@pytest.mark.long
 def test_a_run_is_remembered_and_reported(project: Path, workers: list[str]) -> None:
     (project / "tests" / "test_x.py").write_text(
         "import pytest\n"

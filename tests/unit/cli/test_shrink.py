@@ -28,6 +28,7 @@ def call(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_test_that_is_written_is_run_by_pytest_and_fails_with_what_was_found(
     call: Path, tmp_path: Path
 ) -> None:

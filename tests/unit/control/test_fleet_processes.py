@@ -208,6 +208,7 @@ def test_a_region_in_trouble_is_left_for_another_one_by_the_switch_that_all_proc
 
 
 @pytest.mark.proves("F-159")
+@pytest.mark.long
 def test_an_old_view_is_looked_up_before_a_session_moves_and_without_the_store_the_move_is_refused(
     tmp_path: Path,
 ) -> None:

@@ -115,6 +115,7 @@ def processes_of(host: Host) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_turn_through_isolated_nodes_commits_and_a_dying_or_hanging_one_ends_its_turn_alone(
     tmp_path: Path,
 ) -> None:

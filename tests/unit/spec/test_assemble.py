@@ -80,6 +80,7 @@ def test_the_inside_of_a_module_cannot_be_named_from_outside() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_modules_that_multiply_are_cut_off_at_the_limit() -> None:
     leaf = NodeSpec(type="text_filter", version="v1")
     modules = {"m0@v1": SubgraphSpec(version="v1", nodes={f"n{i}": leaf for i in range(10)})}

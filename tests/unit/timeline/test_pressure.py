@@ -175,6 +175,7 @@ async def export_that_slows_down(spool: Spool, window_ms: int, caller: Caller) -
 
 @pytest.mark.slow
 @pytest.mark.proves("F-176")
+@pytest.mark.long
 def test_a_slow_export_lowers_the_level_the_same_way_each_time_and_costs_no_evidence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

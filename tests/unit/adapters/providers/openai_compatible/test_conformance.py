@@ -63,6 +63,7 @@ def base_url() -> Iterator[str]:
     loop.close()
 
 
+@pytest.mark.long
 def test_the_example_of_the_documentation_conforms_and_its_spec_compiles() -> None:
     page = (Path(__file__).parents[5] / "docs" / "providers.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL)
