@@ -14,6 +14,8 @@ from rspp.contract.event import Text
 from rspp.contract.words import RecordingLevel
 from rspp.kernel.inputs import AudioReceived, CallProduced, SpeechScored
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def test_the_call_is_two_fifths_each_and_scores_come_every_32_ms() -> None:
     held, heard = hold(20)

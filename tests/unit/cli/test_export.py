@@ -15,6 +15,8 @@ from rspp.timeline.records import unframe
 from tests.unit.cli.test_timeline import rspp
 from tests.unit.timeline.calls import replayed, simulated_bytes
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

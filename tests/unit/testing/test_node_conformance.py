@@ -25,6 +25,8 @@ from rspp.testing.conformance.node import Feed, NodeTarget
 from rspp.testing.conformance.node_bench import digest_of, two_turns
 from rspp.testing.conformance.profiles import MANDATORY, certify
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 DECLARED = NodeDeclaration(
     name="shout",
     version="v1",

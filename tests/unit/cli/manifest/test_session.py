@@ -7,6 +7,8 @@ import pytest
 from rspp.cli.manifest import COMMANDS
 from tests.unit.cli.manifest.working import BUILD, CLOCK, WORDS, Work
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 def test_a_session_of_two_steps_passes_with_its_proofs(work: Work) -> None:
     work.begin("--role", "SPC", "--output", "GREETING", "--domain", "SYS")

@@ -22,6 +22,8 @@ from rspp.sim.run import Report, run_sessions
 from rspp.spec.reference import pages
 from rspp.timeline.gates.report import Overhead, Violation, sealed
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 ROOT: Final = Path(__file__).parents[4]
 JOURNALS: Final = ROOT / "tests/replay/journals"
 GOOD: Final = "pipeline: shop\nversion: v1\ntemplate: voice\nproviders: {stt: scripted-stt, llm: scripted-llm, tts: scripted-tts}\n"

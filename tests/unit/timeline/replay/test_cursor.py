@@ -18,6 +18,8 @@ from rspp.timeline.replay.playback import PlaybackRun
 from rspp.timeline.replay.stops import Stop, after, at_signal, until
 from tests.unit.timeline.calls import simulated
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 EXACTLY = Mode(outputs=Outputs.RE_SIMULATE)
 PLAYBACK = Mode(outputs=Outputs.PLAYBACK)
 

@@ -17,6 +17,8 @@ from rspp.host.secrets import Secrets
 from rspp.testing.cluster import NatsCluster
 from rspp.testing.cluster_files import Tls
 
+pytestmark = pytest.mark.slow  # whole sessions, processes or many runs
+
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> DevCa:
