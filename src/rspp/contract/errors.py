@@ -22,7 +22,8 @@ from typing import Final
 
 import msgspec
 
-from rspp.contract.codes import CODES, CodeRule
+from rspp.contract.code_rule import CodeRule
+from rspp.contract.codes import CODES
 
 
 class RsppError(Exception):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rspp.contract.codec import CodecError
+from rspp.contract.codes_of_work import CODES_OF_WORK
 from rspp.contract.errors import (
     CODES,
     ERROR_CLASSES,
@@ -75,6 +76,18 @@ def test_a_divergence_says_where_what_was_expected_and_what_came() -> None:
     error = Divergence(7, "commit", "abort")
     assert (error.position, error.expected, error.got) == (7, "commit", "abort")
     assert error.code in CODES
+
+
+def test_no_code_stands_twice() -> None:
+    for file in ("codes.py", "codes_of_work.py"):
+        table = next(
+            node.value
+            for node in ast.parse((SOURCES / "contract" / file).read_text()).body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)
+        )
+        own = [str(key.value) for key in table.keys if isinstance(key, ast.Constant)]
+        others = set(CODES_OF_WORK) if file == "codes.py" else set()
+        assert sorted(own) == sorted(set(own) - others)
 
 
 @pytest.mark.parametrize("code", CODES)

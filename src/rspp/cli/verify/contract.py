@@ -25,6 +25,7 @@ from rspp.cli.verify.engine import Engine, Found, Ground, Outcome
 from rspp.cli.verify.ground import is_checkout, layers, pipelines
 from rspp.contract import errors
 from rspp.contract.codes import CODES
+from rspp.contract.codes_of_work import CODES_OF_WORK
 from rspp.contract.compat import compare_all
 from rspp.contract.errors import RsppError
 from rspp.contract.schema import schemas
@@ -142,7 +143,8 @@ def codes_told(ground: Ground) -> Iterator[Found]:
     for code, rule in CODES.items():
         if not rule.meaning.strip() or not rule.remedy.strip():
             fix = "say in the table what it means and what to do about it"
-            yield Found(what=f"the code {code} has no meaning or no remedy", fix=fix, where=table)
+            where = "src/rspp/contract/codes_of_work.py" if code in CODES_OF_WORK else table
+            yield Found(what=f"the code {code} has no meaning or no remedy", fix=fix, where=where)
     for path in sorted((ground.folder / "src/rspp").rglob("*.py")):
         where = path.relative_to(ground.folder).as_posix()
         for line, code in _raised(path.read_text(encoding="utf-8")):

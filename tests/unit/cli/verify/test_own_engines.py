@@ -14,7 +14,8 @@ from rspp.cli.schema import INDEX, SUFFIX
 from rspp.cli.verify import contract, gates, replay, simulator
 from rspp.cli.verify.engine import Engine, Ground, Level, Outcome
 from rspp.cli.verify.ground import is_checkout
-from rspp.contract.codes import CODES, CodeRule
+from rspp.contract.code_rule import CodeRule
+from rspp.contract.codes import CODES
 from rspp.contract.schema import schemas
 from rspp.sim.mutants import MUTANTS
 from rspp.sim.mutants import Outcome as Hunted
