@@ -19,10 +19,10 @@ import msgspec
 
 from rspp.contract.event import Signal
 from rspp.contract.words import CORE_SCHEMA_VERSION, CancelReason, CancelScope, InBand, Lane
-from rspp.host.alerts import Alert
 from rspp.host.clock import MachineClock
 from rspp.host.collector import Collector
 from rspp.host.durable import StateWriter
+from rspp.host.faults import Faults, alerted
 from rspp.host.log_scope import LogScope
 from rspp.host.logs import count_in, writers
 from rspp.host.meters import Meters
@@ -33,13 +33,14 @@ from rspp.host.ports import AnyProvider, AsyncNode, Bootstrap, Clock, Grant, Lin
 from rspp.host.providers import Providers, Readiness
 from rspp.host.recorder import MemoryRecorder
 from rspp.host.registry import Registry
+from rspp.host.room import why_not
 from rspp.host.scheduler import FairScheduler, LaneScheduler
 from rspp.host.session import LiveSession
 from rspp.host.session_meters import SessionMeters
 from rspp.host.snapshots import SnapshotSource, alone
 from rspp.host.tasks import TaskScope
 from rspp.host.timer import Timer
-from rspp.host.watchdog import Blame, Running, Watchdog
+from rspp.host.watchdog import Running, Watchdog
 from rspp.host.watching import Watches, made_by
 from rspp.kernel import effects as fx
 from rspp.kernel import inputs as i
@@ -113,8 +114,8 @@ class Host:
         self.sessions: dict[str, LiveSession] = {}
         self.draining = False
         self.refused = 0
-        # Who raised or stood in the way, by name; bounded: by the names of parts and error types.
-        self.blamed: dict[str, int] = {}
+        faults = Faults()
+        self.blamed, self._blame = faults.counts, faults.raised
         self.running = Running()
         self.meters = meters or Meters()
         self.providers = Providers(registry, self._blame, self.meters)
@@ -122,7 +123,7 @@ class Host:
         self._watches = tuple(watches)
         self.watchdog = Watchdog(
             self.running,
-            on_blocked=self._blocked,
+            on_blocked=faults.blocked,
             blocked_ms=self.settings.blocked_ms,
             break_ms=self.settings.break_ms,
             meters=self.meters,
@@ -133,7 +134,7 @@ class Host:
             budget_p95_us=self.settings.kernel_us_p95_max,
             wall_ms=lambda: self.clock.wall() // NS_PER_MS,
             sessions=lambda: len(self.sessions),
-            on_alert=self._alerted,
+            on_alert=alerted,
         )
         self._overhead_to = overhead_to or (StoreSink(store) if store is not None else None)
         self._collector = Collector(meters=self.meters) if self.settings.owns_process else None
@@ -148,9 +149,8 @@ class Host:
         self._pumping = False
         self._slice_ns = int(self.settings.pump_slice_ms * NS_PER_MS)
         self._closing: dict[str, asyncio.Future[str]] = {}
-        self._lingering: list[
-            TaskScope
-        ] = []  # bounded: by tasks of ended sessions that would not end with them
+        # bounded: by tasks of ended sessions that would not end with them
+        self._lingering: list[TaskScope] = []
 
     # ---- life ----------------------------------------------------------------------------------------------------
 
@@ -329,22 +329,13 @@ class Host:
     # ---- opening ---------------------------------------------------------------------------------------------------
 
     def _admit(self, bootstrap: Bootstrap) -> GraphDefinition:
-        settings, tenant = self.settings, bootstrap.tenant_id
-        retry = settings.retry_after_ms
+        retry = self.settings.retry_after_ms
         if self.draining:
             raise self._refuse("runtime_draining", "this runtime takes no new sessions", retry)
-        if len(self.sessions) >= settings.sessions_max:
-            raise self._refuse("sessions_full", f"all {settings.sessions_max} sessions are taken", retry)
-        if settings.tenant_sessions_max:
-            taken = sum(1 for session in self.sessions.values() if session.tenant_id == tenant)
-            if taken >= settings.tenant_sessions_max:
-                raise self._refuse("tenant_sessions_full", f"the tenant has its {taken} sessions", retry)
-        known = None if bootstrap.session_id is None else self.sessions.get(bootstrap.session_id)
-        if known is not None and known.tenant_id != tenant:
-            # That another tenant has it is nobody's business: here is no room, as if all places were taken.
-            raise self._refuse("sessions_full", f"all {settings.sessions_max} sessions are taken", retry)
-        if known is not None:
-            raise self._refuse("session_exists", "a session of this name runs; resume it", None)
+        no = why_not(bootstrap, self.sessions, self.settings)
+        if no is not None:
+            self.refused += 1
+            raise no
         if bootstrap.pipeline_version is None:
             if self._default is None:
                 raise self._refuse("pipeline_missing", "this runtime serves no pipeline yet", retry)
@@ -478,29 +469,6 @@ class Host:
 
     def blame(self, session: LiveSession, what: str, error: BaseException) -> None:
         self._blame(what, error, session.session_id)
-
-    def _blame(self, what: str, error: BaseException, session_id: str = "") -> None:
-        name = f"{what.partition('#')[0].partition('/')[0]}:{type(error).__name__}"
-        self.blamed[name] = self.blamed.get(name, 0) + 1
-        log.error("%s of session %s failed", what, session_id or "none", exc_info=error)
-
-    def _blocked(self, blame: Blame) -> None:
-        """Somebody kept the loop from everybody else; only told, for what was to be done was done by the watchdog."""
-        # Without the session or the number in a task's name: this table is not to grow with them.
-        what = blame.what.partition("#")[0].partition("/")[0].rstrip("-0123456789")
-        name = f"blocked:{blame.node_id or what}"
-        self.blamed[name] = self.blamed.get(name, 0) + 1
-        log.warning(
-            "the loop stood for %d ms: node %s, %s, session %s, at %s",
-            blame.blocked_ms,
-            blame.node_id or "none",
-            blame.what,
-            blame.session_id or "none",
-            blame.stack[0] if blame.stack else "unseen",
-        )
-
-    def _alerted(self, alert: Alert) -> None:
-        log.warning("%s: %s", alert.name, alert.message)
 
     async def _meter(self, sink: Sink) -> None:
         await self.overhead.run(sink, self.clock.now, lambda error: self._blame("overhead", error))

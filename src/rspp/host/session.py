@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from rspp.contract.event import Event, Signal
 from rspp.contract.signals import SignalName
 from rspp.contract.words import ConnectionState, InBand, Lane, OutcomeClass
+from rspp.host.inbox import INBOX_ITEMS_MAX, NEVER_REFUSED, lane_of
 from rspp.host.overhead import Overhead, now_ns
 from rspp.host.pipeline_meters import Board, PipelineMeters
 from rspp.host.ports import (
@@ -42,42 +43,6 @@ from rspp.kernel.hosting import NodeFactory
 from rspp.kernel.session import SessionKernel
 from rspp.kernel.snapshot import OpenRequest
 from rspp.spec.graph import GraphDefinition, OnFailure
-
-CONTROL, DATA, TELEMETRY = Lane.CONTROL, Lane.DATA, Lane.TELEMETRY
-# How many inputs may wait in each lane. Data: five seconds of frames with their scores, on a process that stands still.
-INBOX_ITEMS_MAX: Final[Mapping[Lane, int]] = {CONTROL: 1_024, DATA: 1_024, TELEMETRY: 256}
-# The inputs that may overtake nothing of their own: audio, what is said of it, and what calls produce, to their end.
-# (A soft cancel is acknowledged after the chunk that it let through, so that is an end like the others.)
-_DATA_INPUTS: Final = (
-    i.AudioReceived,
-    i.TextReceived,
-    i.SpeechScored,
-    i.EndOfTurnScored,
-    i.CallAccepted,
-    i.CallProduced,
-    i.CallFinished,
-    i.CallFailed,
-    i.CallCancelled,
-)
-# Taken even when their lane is full, for nobody would say them again: the one end of each attempt, the one answer to
-# each evidence, and what a transport or the host itself says of the session. A client cannot make many of them.
-_NEVER_REFUSED: Final = frozenset(
-    {
-        i.CallFinished,
-        i.CallFailed,
-        i.CallCancelled,
-        i.EvidenceStored,
-        i.ConnectionChanged,
-        i.CloseRequested,
-    }
-)
-# The caller's controls that say where in the audio something was: before it they would cut off what was still said.
-_MARKS_IN_AUDIO: Final = frozenset({"talk_pressed", "talk_released", "end_of_utterance"})
-_TELEMETRY_INPUTS: Final = (i.NodeMeasured, i.ClockObserved)
-LANE_OF_INPUT: Final[Mapping[type, Lane]] = {
-    **dict.fromkeys(_DATA_INPUTS, DATA),
-    **dict.fromkeys(_TELEMETRY_INPUTS, TELEMETRY),
-}
 
 
 class Owner(Protocol):
@@ -220,18 +185,16 @@ class LiveSession:
         """Take an input for its turn in its lane; False, and counted, when there is no room or nobody any more."""
         if self.ended:
             return False
-        lane = LANE_OF_INPUT.get(type(received), CONTROL)
-        if lane is CONTROL and isinstance(received, i.ControlReceived) and received.signal in _MARKS_IN_AUDIO:
-            lane = DATA
+        lane = lane_of(received)
         queue = self._lanes[lane]
         if not queue:
             queue.append(received)
             if lane is not self._serving:
-                if lane is CONTROL:
+                if lane is Lane.CONTROL:
                     self._control_at = self._owner.clock.now()
                 self._owner.woke(self, lane)
             return True
-        if len(queue) >= INBOX_ITEMS_MAX[lane] and type(received) not in _NEVER_REFUSED:
+        if len(queue) >= INBOX_ITEMS_MAX[lane] and type(received) not in NEVER_REFUSED:
             self.lost += 1
             self._board.dropped[lane].add()
             return False
@@ -251,7 +214,7 @@ class LiveSession:
         queue, now = self._lanes[lane], self._owner.clock.now
         count = 0
         self._serving = lane
-        if self._control_at and lane is CONTROL:
+        if self._control_at and lane is Lane.CONTROL:
             self._board.preempt.record(now() - self._control_at)
             self._control_at = 0
         while queue and count < count_max:

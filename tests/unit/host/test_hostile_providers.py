@@ -13,9 +13,9 @@ import pytest
 from rspp.contract.event import Audio, Event, Text
 from rspp.contract.words import CancelMode, CancelReason, CancelScope, Lane, OutcomeClass
 from rspp.host.host import Host
+from rspp.host.inbox import INBOX_ITEMS_MAX
 from rspp.host.ports import Answer, CallRequest, LiveCall, ProviderError, ProviderInfo
 from rspp.host.registry import ProviderKind
-from rspp.host.session import INBOX_ITEMS_MAX
 from rspp.host.watchdog import Blame
 from rspp.kernel import inputs as i
 from tests.unit.host.stage import LOUD, SPEC, Stage, graph_of, on_stage, registry_of
@@ -353,6 +353,8 @@ def test_an_exit_raised_in_a_callback_leaves_the_host_serving() -> None:
 
 def test_who_blocked_the_loop_is_counted_by_kind_and_not_by_session() -> None:
     async def scene(stage: Stage) -> None:
+        blocked = stage.host.watchdog._on_blocked
+        assert blocked is not None
         for number in range(3):
             blame = Blame(
                 session_id=None,
@@ -362,8 +364,8 @@ def test_who_blocked_the_loop_is_counted_by_kind_and_not_by_session() -> None:
                 stood_ms=200,
                 stack=(),
             )
-            stage.host._blocked(blame)
-            stage.host._blocked(msgspec.structs.replace(blame, what=f"task Task-{number}"))
+            blocked(blame)
+            blocked(msgspec.structs.replace(blame, what=f"task Task-{number}"))
         assert stage.host.blamed == {"blocked:task call:pvi": 3, "blocked:task Task": 3}
 
     on_stage(scene)
