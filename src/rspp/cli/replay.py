@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -126,27 +126,17 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @click.pass_context
 def command(
     context: click.Context,
+    /,
     session: str,
     outputs: str | None,
     decisions: str | None,
-    pipeline: Path | None,
-    providers: tuple[str, ...],
-    layers: tuple[str, ...],
-    live: str | None,
     steps: int | None,
     until_what: str | None,
     breaks: tuple[str, ...],
-    cursor: Path | None,
     save: Path | None,
     interactive: bool,
-    decisions_only: bool,
-    tolerance_ms: float,
-    items: bool,
-    out: Path | None,
-    pace: float,
-    node_places: tuple[str, ...],
-    as_json: bool,
     where: Where,
+    **given: Any,
 ) -> None:
     """Do a recorded session again. SESSION is its id, or a recording's file.
 
@@ -162,22 +152,9 @@ def command(
         rspp replay s-1f03 --mode live-providers --provider llm=local-llm
     """
     began = time.process_time()
-    mode = _mode(outputs, decisions, other=pipeline is not None or bool(providers))
-    asked = Asked(
-        pipeline=pipeline,
-        providers=_bindings(providers),
-        live=tuple(live.split(",")) if live else None,
-        layers=read_layers(layers) if layers else (),
-        node_places=node_places,
-        cursor=cursor,
-        decisions_only=decisions_only,
-        items=items,
-        tolerance_ms=tolerance_ms,
-        pace=pace,
-        out=out,
-        as_json=as_json,
-    )
-    _fits(mode, asked, stepping=bool(steps or until_what or breaks or cursor or save or interactive))
+    mode = _mode(outputs, decisions, other=bool(given["pipeline"] or given["providers"]))
+    asked = _asked(given)
+    _fits(mode, asked, stepping=bool(steps or until_what or breaks or asked.cursor or save or interactive))
     recording = load(session, where)
     try:
         stops = _stops(recording, steps, until_what, breaks)
@@ -187,9 +164,22 @@ def command(
     except RsppError as error:
         raise _told(session, error) from error
     _tell(
-        replayed, (*filter(None, (until_what,)), *(f"signal:{one}" for one in breaks)), save, as_json=as_json
+        replayed,
+        (*filter(None, (until_what,)), *(f"signal:{one}" for one in breaks)),
+        save,
+        as_json=asked.as_json,
     )
     context.exit(Status.OK if replayed.passed else Status.PROBLEM)
+
+
+def _asked(given: dict[str, Any]) -> Asked:
+    """The options that `Asked` has a field for, their texts read."""
+    read = {
+        "providers": _bindings(given["providers"]),
+        "live": tuple(given["live"].split(",")) if given["live"] else None,
+        "layers": read_layers(given["layers"]) if given["layers"] else (),
+    }
+    return Asked(**{**given, **read})
 
 
 def _tell(replayed: Replayed, awaited: tuple[str, ...], save: Path | None, *, as_json: bool) -> None:

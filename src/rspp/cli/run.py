@@ -154,12 +154,7 @@ def command(
         rspp run pipeline.yaml --listen --console
         rspp run pipeline.yaml --listen --control
     """
-    if bool(wavs) == (listen is not None):
-        raise click.UsageError("Say --wav FILE for one call from a recording, or --listen to take calls.")
-    if given is not None and listen is None:
-        raise click.UsageError(
-            "--control and --console are for --listen: a call from a recording needs no control plane."
-        )
+    _fits(wavs, listen, given)
     wanted = controlled(given, listen, choice, token=token, layers=layers) if given and listen else None
     if record is not None and not choice.on:
         raise click.UsageError("--record writes a copy of a recording, and --record-level off makes none.")
@@ -185,6 +180,16 @@ def command(
         context.exit(one)
     finally:
         undo()
+
+
+def _fits(wavs: tuple[Path, ...], listen: str | None, given: Given | None) -> None:
+    """One call from recordings, or many from callers; what is for the one is not for the other."""
+    if bool(wavs) == (listen is not None):
+        raise click.UsageError("Say --wav FILE for one call from a recording, or --listen to take calls.")
+    if given is not None and listen is None:
+        raise click.UsageError(
+            "--control and --console are for --listen: a call from a recording needs no control plane."
+        )
 
 
 def _controlled(

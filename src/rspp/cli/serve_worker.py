@@ -103,18 +103,7 @@ class ServedWorker:
         self.recorded = Recorded(work.choice, origin="serve", guarded=self._resident, keeps=self._keeps)
         self.traces = Traces(work.tracing, assign.name)
         graphs, registry = pipelines_of(work, secrets)
-        self._parts: Parts = (
-            FileParts(
-                {graph.ref: graph for graph in graphs},
-                store,
-                clock,
-                work.sessions_max,
-                region=work.region,
-                meters=meters,
-            )
-            if graphs
-            else FleetParts(store, clock, self._fleet(assign), meters)
-        )
+        self._parts = self._parts_of(graphs, assign, clock, meters)
         self.host = Host(
             registry,
             HostSettings(sessions_max=work.sessions_max, owns_process=True, metrics=work.in_band_metrics),
@@ -138,6 +127,21 @@ class ServedWorker:
         self.conditions = Conditions(store, clock, lambda: self.worker.id, clean)
         self._saying: asyncio.Task[None] | None = None
         self.transport = self._transport(listening, secrets, pages or {})
+
+    def _parts_of(
+        self, graphs: Sequence[GraphDefinition], assign: Assign, clock: MachineClock, meters: Meters
+    ) -> Parts:
+        """Where pipelines come from: the files that were named, else the fleet's control plane."""
+        if not graphs:
+            return FleetParts(self._store, clock, self._fleet(assign), meters)
+        return FileParts(
+            {graph.ref: graph for graph in graphs},
+            self._store,
+            clock,
+            self._work.sessions_max,
+            region=self._work.region,
+            meters=meters,
+        )
 
     def _transport(
         self, listening: sockets.socket, secrets: Secrets, pages: Mapping[str, Page]

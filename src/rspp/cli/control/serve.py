@@ -143,10 +143,8 @@ def command(
         rspp control serve --store nats://a,b,c --keys keys --failover drain --objective 99.5
         rspp control serve --listen 0.0.0.0:8700 --store nats://a,b,c --keys keys --tls-cert c.pem --tls-key k.pem
     """
-    if with_parent is not None:
-        if not die_with_parent(with_parent):
-            return  # it is gone already
-        step_back()  # calls are served beside it, and they cannot wait
+    if with_parent is not None and not _belongs_to(with_parent):
+        return
     secrets = Secrets()
     with ExitStack() as stack:
         # Beside `rspp serve` a machine reads them, with those of all other processes.
@@ -156,10 +154,7 @@ def command(
             tls = tls_of(tls_cert, tls_key, tls_client_ca)
             rules = rules_of(settings, failover, objective)
             check_reach(where, encrypted=tls is not None or behind_proxy)
-            held = 0 if keys is None else len(KeyFolder(keys).held())
-            start = how_to_start(bind=where.host, keys_held=held, dev=dev)
-            if start.notice:
-                click.echo(start.notice, err=True)
+            held = _keys_held(keys, where, dev=dev)
             token = None
             if dev and (store is None or not held):
                 folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -181,10 +176,31 @@ def command(
             recordings=recordings,
             token=token,
         )
-        try:
-            asyncio.run(_serve(wanted, secrets))
-        except RsppError as error:
-            raise click.ClickException(f"{error.code}: {error.message}") from error
+        _run(wanted, secrets)
+
+
+def _belongs_to(parent: int) -> bool:
+    """From now on it ends with its parent, and calls, which cannot wait, go first; False: the parent is gone already."""
+    if not die_with_parent(parent):
+        return False
+    step_back()
+    return True
+
+
+def _keys_held(keys: Path | None, where: Listen, *, dev: bool) -> int:
+    """How many signing keys there are; raises `MisuseError` where it may not start with these."""
+    held = 0 if keys is None else len(KeyFolder(keys).held())
+    start = how_to_start(bind=where.host, keys_held=held, dev=dev)
+    if start.notice:
+        click.echo(start.notice, err=True)
+    return held
+
+
+def _run(wanted: Wanted, secrets: Secrets) -> None:
+    try:
+        asyncio.run(_serve(wanted, secrets))
+    except RsppError as error:
+        raise click.ClickException(f"{error.code}: {error.message}") from error
 
 
 def logging_of(secrets: Secrets, *, lines: bool) -> Callable[[], None]:
